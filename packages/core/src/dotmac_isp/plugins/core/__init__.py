@@ -1,0 +1,1 @@
+"""The core of the plugin runtime; see `dotmac_isp.plugins.core.manager` for the façade."""
