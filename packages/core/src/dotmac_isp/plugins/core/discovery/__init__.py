@@ -1,0 +1,26 @@
+"""What is installed: plugins found by entry points and manifests, without running any of their code (design, decision 4).
+
+`discover` reads; `load_class`, `load_settings_model` and `load_provider` import, behind a fence.
+"""
+
+from __future__ import annotations
+
+from ._discover import GROUP, Discovery, InstalledPlugin, Problem, discover
+from ._load import load_class, load_provider, load_settings_model
+from ._manifest import API_VERSION, Feature, Manifest, SecretNames, read_manifest
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "Discovery",
+    "Feature",
+    "InstalledPlugin",
+    "Manifest",
+    "Problem",
+    "SecretNames",
+    "discover",
+    "load_class",
+    "load_provider",
+    "load_settings_model",
+    "read_manifest",
+]

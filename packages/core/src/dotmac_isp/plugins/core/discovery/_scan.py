@@ -1,0 +1,99 @@
+"""Entry points of one group in what is installed, read as cheaply as the standard library lets us.
+
+`importlib.metadata.entry_points()` parses every file of every distribution; here only files that name the group are parsed, and the
+name and version come from the `….dist-info` folder's name instead of METADATA.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Found", "is_editable", "scan"]
+
+_SEPARATORS: Final = re.compile(r"[-_.]+")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One entry point and the distribution that it belongs to."""
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+    #: The folder that holds the distribution's metadata folder, as a text because most are only compared.
+    location: str
+    source: metadata.Distribution
+
+
+def scan(group: str, path: Sequence[str] | None = None) -> Iterator[Found]:
+    """Entry points of `group`, in the order of the path; of distributions that are there twice the first counts."""
+    found = metadata.distributions() if path is None else metadata.distributions(path=list(path))
+    seen: set[str] = set()
+    for source in found:
+        name, version = _name_and_version(source)
+        if name in seen:
+            continue
+        seen.add(name)
+        text = source.read_text("entry_points.txt")
+        if text is None or group not in text:
+            continue
+        points = list(_points_of(text, group))
+        if not points:
+            continue
+        location = str(source.locate_file(""))
+        version = version or source.version
+        for point, value in points:
+            yield Found(point, value, name, version, location, source)
+
+
+def _name_and_version(source: metadata.Distribution) -> tuple[str, str]:
+    """Normalised name, and the version where the folder's name gives it."""
+    folder = getattr(source, "_path", None)
+    stem, dot, suffix = getattr(folder, "name", "").rpartition(".")
+    if dot and suffix == "dist-info":
+        name, dash, version = stem.partition("-")
+        if dash:
+            return _normalised(name), version
+    return _normalised(source.metadata["Name"] or stem), ""
+
+
+def _normalised(name: str) -> str:
+    return _SEPARATORS.sub("-", name).lower()
+
+
+def _points_of(text: str, group: str) -> Iterator[tuple[str, str]]:
+    """`name = module:attr` lines of one section (the entry points specification: an ini file with `=` only)."""
+    inside = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("["):
+            inside = line[1:].rstrip().removesuffix("]").strip() == group
+        elif inside and line and line[0] not in "#;":
+            name, _, value = line.partition("=")
+            yield name.strip(), value.strip()
+
+
+def is_editable(source: metadata.Distribution) -> bool:
+    """Whether pip, uv or another installer recorded an editable install (PEP 610, direct_url.json)."""
+    text = source.read_text("direct_url.json")
+    if not text:
+        return False
+    try:
+        origin = msgspec.json.decode(text)
+        return bool(origin["dir_info"].get("editable", False))
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def path_files(source: metadata.Distribution) -> list[Path]:
+    """The `.pth` files that the distribution recorded as its own: how editable installs reach their source."""
+    recorded = source.files or ()
+    return [Path(str(one.locate())) for one in recorded if one.suffix == ".pth"]
