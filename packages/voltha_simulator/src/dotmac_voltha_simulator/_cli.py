@@ -1,0 +1,106 @@
+"""The command ``dotmac-voltha-simulator``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from ._simulator import ListenError, Simulator
+
+PASSWORD_VARIABLE = "DOTMAC_VOLTHA_SIMULATOR_PASSWORD"  # noqa: S105 - the name of the variable, not its value
+
+_USAGE_ERROR = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
+        prog="dotmac-voltha-simulator",
+        description="A VOLTHA that fits in one process. OLT n answers at 127.0.0.1:(9191+n), type openolt.",
+    )
+    add = made.add_argument
+    add("--listen", default="127.0.0.1:50057", metavar="HOST:PORT", help="gRPC address; port 0 picks a free one")
+    add("--olts", type=int, default=1, help="OLTs (default 1)")
+    add("--pons", type=int, default=1, help="PONs per OLT (default 1)")
+    add("--onus", type=int, default=1, help="ONUs per PON (default 1)")
+    add("--unis", type=int, default=1, help="UNIs per ONU (default 1)")
+    add("--first-olt", default="127.0.0.1:9191", metavar="HOST:PORT", help="address of OLT 0, next ones follow")
+    add("--time-factor", type=float, default=1.0, help="scales all timers: 0.1 is ten times faster (default 1)")
+    add("--username", default="", help="ask every call for this user")
+    add("--password", default="", help=f"and this password; better from {PASSWORD_VARIABLE}, which ps does not show")
+    add(
+        "--kafka",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="BROKERS",
+        help="send events to these brokers; without a value a broker runs in the process",
+    )
+    add("--json", action="store_true", help="print the addresses as one JSON line")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until stopped by SIGINT or SIGTERM; 0 then, 1 when the port is taken, 2 for wrong arguments."""
+    options = parser().parse_args(arguments)
+    try:
+        return asyncio.run(_serve(options))
+    except ValueError as wrong:
+        return _complain(str(wrong), _USAGE_ERROR)
+    except (ListenError, RuntimeError) as failed:
+        return _complain(str(failed), 1)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _complain(words: str, code: int) -> int:
+    sys.stderr.write(f"dotmac-voltha-simulator: {words}\n")
+    return code
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with _simulator(options) as simulator:
+        sys.stdout.write(_announcement(simulator, as_json=options.json))
+        sys.stdout.flush()
+        await stopped.wait()
+    return 0
+
+
+def _simulator(options: argparse.Namespace) -> Simulator:
+    password = options.password or os.environ.get(PASSWORD_VARIABLE, "")
+    return Simulator(
+        listen=options.listen,
+        olts=options.olts,
+        pons=options.pons,
+        onus=options.onus,
+        unis=options.unis,
+        time_factor=options.time_factor,
+        username=options.username,
+        password=password if options.username else "",
+        first_olt=options.first_olt,
+        kafka=options.kafka,
+    )
+
+
+def _announcement(simulator: Simulator, *, as_json: bool) -> str:
+    onus = len(simulator.serial_numbers)
+    if as_json:
+        found = {"grpc": simulator.target, "olts": simulator.olt_addresses, "onus": onus}
+        return json.dumps({**found, "kafka": simulator.kafka_bootstrap or None}) + "\n"
+    lines = [f"VOLTHA simulator: gRPC at {simulator.target}, {onus} ONUs"]
+    lines += [f"  OLT {n}: {address} (type openolt)" for n, address in enumerate(simulator.olt_addresses)]
+    if simulator.kafka_bootstrap:
+        lines.append(f"  Kafka: {simulator.kafka_bootstrap}, topic voltha.events")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""The logical flow table: ADD, DELETE, DELETE_STRICT, and what becomes of a flow after OK was answered."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import grpc
+from voltha_protos import openflow_13_pb2 as of
+
+from . import _delays as delays
+from . import _flow_parts as parts
+from . import _flow_rules as rules
+from ._decompose import DeviceFlow, decompose
+from ._events import rpc_error
+from ._flow_id import flow_id, sort_match
+from ._ports import uni_parts
+from ._records import LogicalRecord, OltRecord, OnuRecord
+from ._refusal import CrashRefused, Refusal, unavailable, unknown
+from ._stack import Stack
+
+_RPC = "UpdateLogicalDeviceFlowTable"
+_ALL_TABLES = 0xFF
+_ANY_PORT = 0x7FFFFFFF
+_WILDCARDS = (0, _ANY_PORT, 0xFFFFFFFF)
+_BAD_FLOW_MOD = 5
+
+
+async def update(stack: Stack, request: Any) -> None:
+    """UpdateLogicalDeviceFlowTable."""
+    logical = stack.logical_device(request.id)
+    mod = request.flow_mod
+    command = mod.command
+    if command == of.OFPFC_ADD:
+        _add(stack, logical, _checked(request), request.xid)
+    elif command == of.OFPFC_DELETE_STRICT:
+        await _delete_strict(stack, logical, _checked(request))
+    elif command == of.OFPFC_DELETE:
+        _delete(stack, logical, mod)
+    elif command == of.OFPFC_MODIFY:
+        raise unknown("flowModify not implemented")
+    elif command == of.OFPFC_MODIFY_STRICT:
+        raise unknown("flowModifyStrict not implemented")
+    else:
+        raise Refusal(grpc.StatusCode.INTERNAL, f"unhandled-command: lDeviceId:{logical.id}, command:{command}")
+
+
+def _checked(request: Any) -> Any:
+    if not request.HasField("flow_mod") or not request.flow_mod.HasField("match"):
+        raise CrashRefused("a flow_mod without a match ends the core; send a match, also an empty one of type OXM")
+    return request.flow_mod
+
+
+def _add(stack: Stack, logical: LogicalRecord, mod: Any, xid: int) -> None:
+    flow = parts.stats_from_mod(mod, flow_id(mod.table_id, mod.priority, mod.match))
+    sort_match(flow.match)
+    rules.refuse_crash(flow)
+    known = logical.flows.get(flow.id)
+    if known is not None and known == flow:
+        return
+    device_flows = decompose(flow, stack.topology(logical))
+    _require_adapters(stack, device_flows)
+    # A flow that replaces another frees what that one held before it is looked at.
+    _drop_device_flows(stack, logical.rules.pop(flow.id, []))
+    logical.flows[flow.id] = flow
+    logical.rules[flow.id] = [(each.device_id, each.flow.id) for each in device_flows]
+    failure = _install(stack, logical, device_flows)
+    if failure:
+        stack.background.later(delays.FLOW_VERDICT, _revert, stack, logical, flow, xid, device_flows, failure)
+    elif any(_is_onu(stack, each) and rules.onu_cannot_translate(each.flow) for each in device_flows):
+        words = "cannot translate the VLAN"
+        stack.background.later(delays.FLOW_VERDICT_SLOW, _revert, stack, logical, flow, xid, device_flows, words)
+
+
+def _require_adapters(stack: Stack, device_flows: list[DeviceFlow]) -> None:
+    for each in device_flows:
+        record = stack.device(each.device_id)
+        if record.busy:
+            raise unknown(f"device-cannot-process-request-{record.id}")
+        if record.message.type in stack.faults.adapters_down:
+            raise unavailable(f"adapter-connection-down-for-{record.id}")
+
+
+def _install(stack: Stack, logical: LogicalRecord, device_flows: list[DeviceFlow]) -> str:
+    """Put flows into devices, and let the adapters work; answers why they refuse, if they do."""
+    verdicts = [_verdict(stack, logical, each) for each in device_flows]
+    for each in device_flows:
+        stack.devices[each.device_id].flows[each.flow.id] = each.flow
+    failure = next((verdict for verdict in verdicts if verdict), "")
+    if not failure:
+        for each in device_flows:
+            _taken(stack, each)
+    return failure
+
+
+def _verdict(stack: Stack, logical: LogicalRecord, each: DeviceFlow) -> str:
+    failure = rules.core_failure(each.flow, logical.meters)
+    if failure:
+        return failure
+    record = stack.devices[each.device_id]
+    if isinstance(record, OnuRecord):
+        first = not uni_parts(rules.uni_of(each.flow))[2]
+        return rules.onu_failure(each.flow, ready=record.omci_ready, first_uni=first)
+    onu = _onu_behind(stack, logical, rules.uni_of(each.flow))
+    ready = onu is not None and onu.omci_ready
+    return rules.olt_failure(each.flow, logical.meters, record.flows.values(), onu_ready=ready)
+
+
+def _is_onu(stack: Stack, each: DeviceFlow) -> bool:
+    return isinstance(stack.devices.get(each.device_id), OnuRecord)
+
+
+def _onu_behind(stack: Stack, logical: LogicalRecord, uni: int) -> OnuRecord | None:
+    port = logical.ports.get(uni)
+    record = stack.devices.get(port.device_id) if port is not None else None
+    return record if isinstance(record, OnuRecord) else None
+
+
+def _taken(stack: Stack, each: DeviceFlow) -> None:
+    """An adapter has taken a flow: load the technology profile, then push what waits for it (surprise 6)."""
+    record = stack.devices[each.device_id]
+    if isinstance(record, OnuRecord):
+        if rules.is_upstream(each.flow):
+            record.fresh.add(each.flow.id)
+            record.timers.later(delays.FLOWS_PUSHED, _push, stack, record, rules.queue_of(each.flow))
+    elif isinstance(record, OltRecord) and rules.is_upstream(each.flow) and parts.write_metadata(each.flow):
+        logical = stack.logical_of(record)
+        onu = _onu_behind(stack, logical, rules.uni_of(each.flow)) if logical is not None else None
+        queue = rules.queue_of(each.flow)
+        if onu is not None and queue not in onu.profiles and queue[1]:
+            onu.timers.later(delays.TECH_PROFILE, _profile_loaded, stack, onu, queue)
+
+
+def _profile_loaded(stack: Stack, onu: OnuRecord, queue: tuple[int, int]) -> None:
+    if queue in onu.profiles:
+        return
+    onu.profiles.add(queue)
+    stack.set_state(onu, reason="tech-profile-config-download-success")
+    onu.timers.later(delays.FLOWS_PUSHED, _push, stack, onu, queue)
+
+
+def _push(stack: Stack, onu: OnuRecord, queue: tuple[int, int]) -> None:
+    waiting = (onu.flows.get(identity) for identity in onu.fresh)
+    if queue in onu.profiles and any(flow is not None and rules.queue_of(flow) == queue for flow in waiting):
+        stack.set_state(onu, reason="omci-flows-pushed")
+
+
+def _revert(
+    stack: Stack, logical: LogicalRecord, flow: Any, xid: int, device_flows: list[DeviceFlow], failure: str
+) -> None:
+    """The adapters have refused: the flow disappears again, and the controller and the bus are told."""
+    if logical.flows.get(flow.id) is not flow:
+        return
+    logical.flows.pop(flow.id)
+    _drop_device_flows(stack, logical.rules.pop(flow.id, []))
+    if not rules.core_failure(flow, logical.meters):
+        _tell_onus(stack, device_flows)
+    logical.stuck.clear()
+    stack.change_events.publish(_error_message(logical.id, flow, xid))
+    context = {
+        "rpc": _RPC,
+        "flow-id": str(flow.id),
+        "flow-cookie": str(flow.cookie),
+        "logical-device-id": logical.id,
+        "device-rules": _device_rules(device_flows),
+    }
+    stack.emit(rpc_error(_RPC, logical.id, "failed-to-add-flow", context))
+    del failure
+
+
+def _tell_onus(stack: Stack, device_flows: list[DeviceFlow]) -> None:
+    for each in device_flows:
+        record = stack.devices.get(each.device_id)
+        if isinstance(record, OnuRecord) and rules.is_upstream(each.flow):
+            stack.set_state(record, reason="omci-flows-deleted")
+
+
+def _error_message(logical_id: str, flow: Any, xid: int) -> Any:
+    header = of.ofp_header(version=0, type=of.OFPT_FLOW_MOD, xid=xid)
+    # The core makes up an OpenFlow message: version, type, length, a xid of 0, then the cookie, then zeros.
+    data = struct.pack(">BBHIQ", 4, int(of.OFPT_FLOW_MOD), 56, 0, flow.cookie).ljust(60, b"\x00")
+    error = of.ofp_error_msg(header=header, type=_BAD_FLOW_MOD, code=0, data=data)
+    return of.ChangeEvent(id=logical_id, error=error)
+
+
+def _device_rules(device_flows: list[DeviceFlow]) -> str:
+    texts = (f"DeviceId:{each.device_id}\nFlow:\n{parts.go_text(each.flow, indent=0)}\n" for each in device_flows)
+    return "".join(texts) + "\n\n\n"
+
+
+async def _delete_strict(stack: Stack, logical: LogicalRecord, mod: Any) -> None:
+    identity = flow_id(mod.table_id, mod.priority, mod.match)
+    flow = logical.flows.get(identity)
+    if flow is None:
+        _delete_unknown(stack, logical, mod, identity)
+        return
+    devices = {stack.devices[device].message.type for device, _ in logical.rules[identity] if device in stack.devices}
+    if devices & stack.faults.adapters_down:
+        raise Refusal(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[no connection]")
+    if identity in logical.stuck or _never_finishes(stack, logical, identity):
+        await _delete_in_vain(stack, logical, flow)
+        return
+    _remove(stack, logical, identity)
+
+
+def _delete_unknown(stack: Stack, logical: LogicalRecord, mod: Any, identity: int) -> None:
+    """A flow that the core no longer knows is still taken from the devices (surprise 22)."""
+    flow = parts.stats_from_mod(mod, identity)
+    sort_match(flow.match)
+    try:
+        found = decompose(flow, stack.topology(logical))
+    except Refusal:
+        return
+    _drop_device_flows(stack, [(each.device_id, each.flow.id) for each in found])
+
+
+def _never_finishes(stack: Stack, logical: LogicalRecord, identity: int) -> bool:
+    """An OLT flow with technology profile 0 cannot be deleted (surprise 10)."""
+    for device_id, device_flow_id in logical.rules[identity]:
+        record = stack.devices.get(device_id)
+        flow = record.flows.get(device_flow_id) if isinstance(record, OltRecord) else None
+        if flow is not None and rules.uni_of(flow) and parts.write_metadata(flow) and not rules.queue_of(flow)[1]:
+            return True
+    return False
+
+
+async def _delete_in_vain(stack: Stack, logical: LogicalRecord, flow: Any) -> None:
+    logical.stuck.add(flow.id)
+    _drop_device_flows(stack, logical.rules[flow.id])
+    await stack.timers.sleep(delays.FLOW_DELETE_TIMEOUT)
+    context = {"rpc": _RPC, "flow-id": str(flow.id), "flow-cookie": str(flow.cookie), "logical-device-id": logical.id}
+    stack.emit(rpc_error(_RPC, logical.id, "failed-to-delete-device-flows", context))
+    details = f"failed deleting flows id:{flow.id}, errors:[rpc error: code = Aborted desc = timeout]"
+    raise Refusal(grpc.StatusCode.ABORTED, details)
+
+
+def _delete(stack: Stack, logical: LogicalRecord, mod: Any) -> None:
+    """DELETE: by cookie, table and port; only an empty match is a wildcard, another one means exactly that flow."""
+    exact = flow_id(mod.table_id, mod.priority, mod.match) if mod.match.oxm_fields else None
+    for identity, flow in list(logical.flows.items()):
+        if exact is not None and identity != exact:
+            continue
+        if _selected(flow, mod):
+            _remove(stack, logical, identity)
+
+
+def _selected(flow: Any, mod: Any) -> bool:
+    if mod.cookie_mask and (flow.cookie & mod.cookie_mask) != (mod.cookie & mod.cookie_mask):
+        return False
+    if mod.table_id not in (_ALL_TABLES, flow.table_id):
+        return False
+    wanted_port, wanted_group = mod.out_port & _ANY_PORT, mod.out_group
+    if wanted_port not in _WILDCARDS and parts.out_port(flow) != wanted_port:
+        return False
+    return wanted_group in _WILDCARDS or parts.group_id(flow) == wanted_group
+
+
+def _remove(stack: Stack, logical: LogicalRecord, identity: int) -> None:
+    logical.flows.pop(identity, None)
+    logical.stuck.discard(identity)
+    _drop_device_flows(stack, logical.rules.pop(identity, []))
+
+
+def _drop_device_flows(stack: Stack, found: list[tuple[str, int]]) -> None:
+    for device_id, identity in found:
+        record = stack.devices.get(device_id)
+        flow = record.flows.pop(identity, None) if record is not None else None
+        if flow is not None:
+            _dropped(stack, record, flow)
+
+
+def _dropped(stack: Stack, record: Any, flow: Any) -> None:
+    """The reason of the ONU tells of the last thing that was done to it (surprise 36)."""
+    if isinstance(record, OnuRecord):
+        if flow.id in record.fresh:
+            record.fresh.discard(flow.id)
+            record.timers.later(delays.FLOW_VERDICT, stack_reason, stack, record, "omci-flows-deleted")
+        return
+    logical, queue = stack.logical_of(record), rules.queue_of(flow)
+    onu = _onu_behind(stack, logical, queue[0]) if logical is not None else None
+    still_used = any(rules.queue_of(other) == queue for other in record.flows.values())
+    if onu is not None and queue in onu.profiles and not still_used:
+        onu.profiles.discard(queue)
+        words = "tech-profile-config-delete-success"
+        onu.timers.later(delays.FLOW_VERDICT * 2, stack_reason, stack, onu, words)
+
+
+def stack_reason(stack: Stack, onu: OnuRecord, reason: str) -> None:
+    """An ONU's reason, later."""
+    stack.set_state(onu, reason=reason)
+
+
+def drop_flows_of_meter(logical: LogicalRecord, meter: int) -> None:
+    """Deleting a meter drops its flows from the logical table only (surprise 15)."""
+    for identity, flow in list(logical.flows.items()):
+        if parts.meter_id(flow) == meter:
+            logical.flows.pop(identity)
+            logical.rules.pop(identity, None)

@@ -1,0 +1,77 @@
+"""What the simulated core knows: devices, logical devices and their tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._hardware import OltHardware, OnuHardware
+    from ._timers import TimerGroup
+
+
+@dataclass(slots=True, eq=False)
+class DeviceRecord:
+    """A device: its message, ports and flows, and what it is busy with."""
+
+    message: Any
+    timers: TimerGroup
+    ports: dict[int, Any] = field(default_factory=dict)
+    flows: dict[int, Any] = field(default_factory=dict)
+    groups: dict[int, Any] = field(default_factory=dict)
+    busy: str = ""
+
+    @property
+    def id(self) -> str:
+        """The device's id."""
+        return str(self.message.id)
+
+
+@dataclass(slots=True, eq=False)
+class OltRecord(DeviceRecord):
+    """A root device. Whatever a client creates is one, also with an ONU's type (surprise 17)."""
+
+    hardware: OltHardware | None = None
+    onu_ids: dict[str, str] = field(default_factory=dict)
+    raised: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class OnuRecord(DeviceRecord):
+    """A discovered ONU."""
+
+    hardware: OnuHardware = field(kw_only=True)
+    olt_id: str = field(kw_only=True)
+    onu_id: int = field(kw_only=True)
+    #: ids of the ONU's upstream flows that its adapter has seen since the last activation
+    fresh: set[int] = field(default_factory=set)
+    #: (UNI, technology profile) loaded since the last activation
+    profiles: set[tuple[int, int]] = field(default_factory=set)
+    raised: set[str] = field(default_factory=set)
+    ploam_disabled: bool = False
+
+    @property
+    def omci_ready(self) -> bool:
+        """True when the adapter can configure the ONU."""
+        return self.hardware.powered and bool(self.ports) and self.message.connect_status == 2  # noqa: PLR2004
+
+
+@dataclass(slots=True, eq=False)
+class LogicalRecord:
+    """The logical device of an OLT: ports, flows, meters and groups as a controller sees them."""
+
+    message: Any
+    olt_id: str
+    ports: dict[int, Any] = field(default_factory=dict)
+    flows: dict[int, Any] = field(default_factory=dict)
+    #: logical flow id -> (device id, device flow id) it was decomposed to
+    rules: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+    meters: dict[int, Any] = field(default_factory=dict)
+    groups: dict[int, Any] = field(default_factory=dict)
+    #: ids of flows whose deletion the OLT adapter never finishes (surprise 10)
+    stuck: set[int] = field(default_factory=set)
+
+    @property
+    def id(self) -> str:
+        """The logical device's id."""
+        return str(self.message.id)

@@ -1,0 +1,46 @@
+"""A request that is answered with a gRPC status instead of a message."""
+
+from __future__ import annotations
+
+import grpc
+
+
+class Refusal(Exception):
+    """The status a real VOLTHA gives: ``code`` and the text in ``details``, both as recorded."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+
+
+class CrashRefused(Refusal):
+    """A request that ends a process of the real VOLTHA; here it is refused and counted instead."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(grpc.StatusCode.INVALID_ARGUMENT, f"the real VOLTHA would crash: {reason}")
+
+
+def not_found(details: str) -> Refusal:
+    """The id is unknown; VOLTHA puts the id into the text, in a form that differs from call to call."""
+    return Refusal(grpc.StatusCode.NOT_FOUND, details)
+
+
+def unknown(details: str) -> Refusal:
+    """A Go error without a status of its own: gRPC calls it UNKNOWN, the text is all there is."""
+    return Refusal(grpc.StatusCode.UNKNOWN, details)
+
+
+def failed_precondition(details: str) -> Refusal:
+    """The device is in a state in which the request makes no sense."""
+    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, details)
+
+
+def invalid_argument(details: str) -> Refusal:
+    """The request itself is wrong."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
+
+
+def unavailable(details: str) -> Refusal:
+    """An adapter is down, or, misleadingly, a flow led to no device flow."""
+    return Refusal(grpc.StatusCode.UNAVAILABLE, details)

@@ -1,0 +1,37 @@
+"""The fixture ``voltha_simulator``: two OLTs with two PONs of two ONUs each, twenty times faster than the real system.
+
+A test asks for another size with ``@pytest.mark.voltha_simulator(olts=1, pons=4, onus=8, …)``, the arguments of
+``Simulator``. Nothing heavy is imported before the fixture is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    import pytest
+
+    from ._simulator import Simulator
+
+_DEFAULTS: dict[str, Any] = {"olts": 2, "pons": 2, "onus": 2, "time_factor": 0.05}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "voltha_simulator(**size): arguments of the simulator that the test gets")
+
+
+@pytest_asyncio.fixture
+async def voltha_simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    """A running simulator, new for every test; ``voltha_simulator.target`` is where it listens."""
+    from ._simulator import Simulator  # noqa: PLC0415 - gRPC is heavy; load it for who uses the fixture
+
+    marker = request.node.get_closest_marker("voltha_simulator")
+    size = {**_DEFAULTS, **(marker.kwargs if marker is not None else {})}
+    async with Simulator(**size) as simulator:
+        yield simulator
+    await asyncio.sleep(0)
