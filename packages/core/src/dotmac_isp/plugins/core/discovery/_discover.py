@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from ..errors import DiscoveryError, ManifestError
-from ._locate import PACKAGE_MANIFEST, locate, locate_editable
+from ..errors import DiscoveryError
+from ._locate import locate, locate_editable
 from ._manifest import API_VERSION, Manifest, in_range, read_manifest
 from ._scan import Found, is_editable, scan
 
@@ -112,8 +112,6 @@ def _examine(plugin_id: str, candidates: Sequence[Found], roots: tuple[str, ...]
             plugin_id=plugin_id,
             remedy=f"Reinstall it: python -m pip install --force-reinstall {found.distribution}",
         )
-    if not manifest_path.is_file():
-        raise _no_manifest(plugin_id, found, manifest_path)
     return InstalledPlugin(
         id=plugin_id,
         manifest=read_manifest(manifest_path, plugin_id, version=found.version),
@@ -152,15 +150,6 @@ def _duplicate(plugin_id: str, candidates: Sequence[Found]) -> DiscoveryError:
         f"{' and '.join(f'{one.distribution} {one.version}' for one in candidates)} all provide the plugin {plugin_id!r}",
         plugin_id=plugin_id,
         remedy=f"None of them is used; uninstall all but one: python -m pip uninstall {' or '.join(names)}",
-    )
-
-
-def _no_manifest(plugin_id: str, found: Found, path: Path) -> ManifestError:
-    where = "in the package" if path.name == PACKAGE_MANIFEST else "beside the module"
-    return ManifestError(
-        f"{found.distribution} has no manifest for the plugin {plugin_id!r}: {path} is not there",
-        plugin_id=plugin_id,
-        remedy=f"Its author must ship {path.name} {where}, with the table [{plugin_id}]",
     )
 
 

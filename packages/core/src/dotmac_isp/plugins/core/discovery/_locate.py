@@ -14,6 +14,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder, all
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ._manifest import PACKAGE_MANIFEST
 from ._scan import path_files
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["locate", "locate_editable"]
 
-PACKAGE_MANIFEST: Final = "dotmac-plugin.toml"
 _SUFFIXES: Final = tuple(dict.fromkeys([".py", *all_suffixes()]))
 _OF_PYTHON: Final = (BuiltinImporter, FrozenImporter, PathFinder)
 

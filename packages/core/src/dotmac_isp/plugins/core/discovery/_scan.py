@@ -42,7 +42,7 @@ def scan(group: str, path: Sequence[str] | None = None) -> Iterator[Found]:
         if name in seen:
             continue
         seen.add(name)
-        text = source.read_text("entry_points.txt")
+        text = _text(source, "entry_points.txt")
         if text is None or group not in text:
             continue
         points = list(_points_of(text, group))
@@ -52,6 +52,20 @@ def scan(group: str, path: Sequence[str] | None = None) -> Iterator[Found]:
         version = version or source.version
         for point, value in points:
             yield Found(point, value, name, version, location, source)
+
+
+def _text(source: metadata.Distribution, name: str) -> str | None:
+    """`source.read_text(name)`; for ordinary folders without pathlib, which takes longer than the reading itself."""
+    folder = getattr(source, "_path", None)
+    if type(source) is not metadata.PathDistribution or not isinstance(folder, Path):
+        return source.read_text(name)
+    try:
+        with open(f"{folder}/{name}", encoding="utf-8") as file:  # noqa: PTH123 - see above
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError):
+        return source.read_text(name)
 
 
 def _name_and_version(source: metadata.Distribution) -> tuple[str, str]:
@@ -83,7 +97,7 @@ def _points_of(text: str, group: str) -> Iterator[tuple[str, str]]:
 
 def is_editable(source: metadata.Distribution) -> bool:
     """Whether pip, uv or another installer recorded an editable install (PEP 610, direct_url.json)."""
-    text = source.read_text("direct_url.json")
+    text = _text(source, "direct_url.json")
     if not text:
         return False
     try:
