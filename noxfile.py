@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nox
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones, and `tomllib` would say less
     sys.exit("nox must run on Python 3.11 or newer here, because the packages do: python3.11 -m pip install 'nox[uv]'")
 
 import tomllib

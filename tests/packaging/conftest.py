@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from email.message import Message
 
 CONSTRAINTS = "constraints.txt"
+# Not for what runs in a fresh environment: it finds its own modules, and leaves compiled files behind as it would anywhere.
+OURS = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "UV_PYTHON", "VIRTUAL_ENV"}
 # Imports modules, then loads what the distributions announce. pytest's own plug-ins need pytest: not in these.
 CONSUMER = """
 import importlib, importlib.metadata as metadata, sys
@@ -37,7 +39,7 @@ for distribution in distributions:
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """The output of *command*; its whole output is the failure when it fails."""
-    environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "UV_PYTHON"}}
+    environment = {key: value for key, value in os.environ.items() if key not in OURS}
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
