@@ -74,7 +74,11 @@ _ALIASES: Final[dict[str, str]] = {
     "metadata": "properties",
     "attributes": "properties",
 }
-_CATEGORY_ALIASES: Final = {"user_behaviour": "user_behavior", "behavior": "user_behavior", "behaviour": "user_behavior"}
+_CATEGORY_ALIASES: Final = {
+    "user_behaviour": "user_behavior",
+    "behavior": "user_behavior",
+    "behaviour": "user_behavior",
+}
 _SEVERITY_ALIASES: Final = {"warn": "warning", "err": "error", "fatal": "critical", "information": "info"}
 _CATEGORY_OF: Final = {
     "page_view": "user_behavior",
@@ -229,9 +233,7 @@ def _names(fields: Mapping[str, Any]) -> tuple[str, str]:
     return name or kind, kind or name
 
 
-def _choice(
-    fields: Mapping[str, Any], field: str, known: tuple[str, ...], aliases: Mapping[str, str]
-) -> str:
+def _choice(fields: Mapping[str, Any], field: str, known: tuple[str, ...], aliases: Mapping[str, str]) -> str:
     value = fields.get(field)
     if value is None:
         return ""

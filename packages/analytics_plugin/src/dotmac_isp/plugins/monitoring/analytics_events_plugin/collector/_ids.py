@@ -26,7 +26,9 @@ class EventIds:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID")
-        self._db.execute("CREATE TABLE IF NOT EXISTS covered (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL)")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS covered (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL)"
+        )
         row = self._db.execute("SELECT seq FROM covered").fetchone()
         #: Every record of the spool up to this one has its identifiers here.
         self.covered: int = row[0] if row else 0

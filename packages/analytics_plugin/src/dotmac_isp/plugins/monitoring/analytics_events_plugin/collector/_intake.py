@@ -74,6 +74,8 @@ class Intake:
         return taken
 
     def _commit(self, requests: list[_Request]) -> list[Taken | BaseException]:
+        if self._ids.covered < self.log.last_seq:
+            self._refill()
         results: list[Taken | BaseException] = []
         records: list[tuple[int, bytes]] = []
         seen: dict[tuple[str, str], None] = {}

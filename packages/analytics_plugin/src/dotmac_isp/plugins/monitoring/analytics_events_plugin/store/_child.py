@@ -28,6 +28,8 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from .._parent import when_parent_is_gone
+
 __all__ = ["main"]
 
 T = TypeVar("T")
@@ -200,10 +202,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            continue
+def _set(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(stop.set)
 
@@ -213,7 +212,7 @@ async def _serve(path: Path, password: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
+    when_parent_is_gone(lambda: _set(loop, stop))
     engine = Engine(str(path))
     runner = web.AppRunner(Server(engine, password).app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -18,7 +18,32 @@ __all__ = ["Rows", "Store", "StoreRefusedError", "StoreUnavailableError", "conne
 
 #: Errors of the engine that go away: too many parts, memory, time, disk, read-only replica, Keeper, authentication.
 _PASSING: Final = frozenset(
-    {3, 32, 107, 159, 160, 164, 173, 202, 203, 209, 210, 225, 241, 242, 243, 252, 279, 285, 319, 394, 425, 439, 516, 999}
+    {
+        3,
+        32,
+        107,
+        159,
+        160,
+        164,
+        173,
+        202,
+        203,
+        209,
+        210,
+        225,
+        241,
+        242,
+        243,
+        252,
+        279,
+        285,
+        319,
+        394,
+        425,
+        439,
+        516,
+        999,
+    }
 )
 _LIMITS: Final[dict[str, Any]] = {"max_execution_time": 30, "max_memory_usage": 4_000_000_000}
 _CALL_SECONDS: Final = 60.0

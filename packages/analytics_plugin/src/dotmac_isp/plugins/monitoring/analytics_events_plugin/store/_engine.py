@@ -23,7 +23,17 @@ _STOP_SECONDS: Final = 15.0
 _BACKOFF_FIRST: Final = 0.2
 _BACKOFF_MOST: Final = 30.0
 _HEALTHY_AFTER: Final = 60.0
-_KEPT_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
+_KEPT_ENVIRONMENT: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+)
 
 
 class Endpoint(Protocol):

@@ -1,0 +1,95 @@
+"""What the plugin has acknowledged and not delivered yet, on disk.
+
+An instance that is being replaced and its successor run side by side for a moment, so each claims a folder of its own (a lock that
+the kernel drops with the process) and delivers what others left behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from ._spool import Cursor, Record, SegmentLog, SpoolReader
+
+__all__ = ["Outbox", "claim_outbox", "left_behind"]
+
+_MOST: Final = 64
+_SEGMENT_BYTES: Final = 8 * 1024 * 1024
+
+
+class Outbox:
+    """One claimed folder: a log, and how far it has been delivered."""
+
+    def __init__(self, folder: Path, lock_fd: int, max_bytes: int) -> None:
+        self.folder = folder
+        self._lock_fd = lock_fd
+        self.log = SegmentLog(folder, max_bytes=max_bytes, segment_bytes=_SEGMENT_BYTES)
+        self._cursor = Cursor(folder / "sent.cursor", sync=False)
+        self.log.open()
+        self._cursor.load()
+        # A cursor from before a crash may be old (duplicates are sifted out), never new.
+        self._cursor.done = min(self._cursor.done, self.log.last_seq)
+        self._reader = SpoolReader(self.log, max(self._cursor.done + 1, self.log.first_seq))
+
+    def next(self, max_events: int) -> list[Record]:
+        """What is to be sent next; the same again until `delivered`."""
+        self._reader.next_seq = max(self._cursor.done + 1, self.log.first_seq)
+        return self._reader.read(max_events=max_events, max_bytes=1024 * 1024)
+
+    def delivered(self, seq: int) -> None:
+        """The collector has everything up to this record on its disk."""
+        self._cursor.save(seq)
+
+    @property
+    def done(self) -> int:
+        return self._cursor.done
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not delivered."""
+        return max(0, self.log.last_seq - self._cursor.done)
+
+    def close(self) -> None:
+        """Give the folder up; another instance may deliver what is left."""
+        self.log.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _claim(folder: Path) -> int | None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def claim_outbox(folder: Path, max_bytes: int) -> Outbox:
+    """The first outbox below the folder that nobody holds. Raises `OSError` when there is none."""
+    for number in range(1, _MOST + 1):
+        place = folder / f"outbox-{number}"
+        descriptor = _claim(place)
+        if descriptor is not None:
+            return Outbox(place, descriptor, max_bytes)
+    raise OSError(f"all {_MOST} outboxes below {folder} are in use")
+
+
+def left_behind(folder: Path, max_bytes: int) -> list[Outbox]:
+    """Outboxes of instances that are gone which still have something to deliver. Close each when done."""
+    found = []
+    for place in sorted(folder.glob("outbox-*")):
+        descriptor = _claim(place)
+        if descriptor is None:
+            continue
+        outbox = Outbox(place, descriptor, max_bytes)
+        if outbox.waiting:
+            found.append(outbox)
+        else:
+            outbox.close()
+    return found

@@ -1,0 +1,368 @@
+"""The plugin: takes events, acknowledges them when they are on disk, and asks the collector everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from dotmac_isp.plugins.core.base import MonitoringPlugin
+from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
+from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
+
+from ._plain import EventError, as_mapping, shown
+from ._spool import GroupCommit, SpoolFullError, write_atomically
+from .events import BatchResult, Event, Rejection, parse_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dotmac_isp.plugins.core.api import PluginAPI
+    from dotmac_isp.plugins.core.model import Alert, AlertStatus, DeviceEvent, PluginContext
+
+    from ._client import CollectorClient
+    from ._outbox import Outbox
+    from ._sender import Sender
+
+__all__ = ["AnalyticsEventsPlugin"]
+
+_RECENT: Final = 50_000
+_LAST_SECONDS: Final = 5.0
+_MARKER: Final = "collector.json"
+_UNSAFE: Final = re.compile(r"[^a-z0-9]+")
+
+
+class AnalyticsEventsPlugin(MonitoringPlugin):
+    """Event tracking, reports, dashboards and alerts for one tenant (specification, "Analytics Events Plugin")."""
+
+    def __init__(self, api: PluginAPI) -> None:
+        super().__init__(api)
+        self._outbox: Outbox | None = None
+        self._client: CollectorClient | None = None
+        self._sender: Sender | None = None
+        self._commits: GroupCommit[tuple[int, bytes], int] | None = None
+        self._sending: asyncio.Task[Any] | None = None
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._accepted = 0
+        self._rejected = 0
+
+    # -- lifecycle ---------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Claim a folder for waiting events. No network."""
+        from ._client import API_KEY, CollectorClient  # noqa: PLC0415
+        from ._outbox import claim_outbox  # noqa: PLC0415
+        from ._sender import Sender  # noqa: PLC0415 - these bring tenacity and more; the module stays light
+
+        settings = self.api.settings
+        await self.api.secrets.require(API_KEY)
+        self._outbox = await asyncio.to_thread(claim_outbox, self.api.data_dir, settings.max_buffer_mb * 1024 * 1024)
+        self._commits = GroupCommit(self._outbox.log.append, name=f"{self.api.plugin_id} spool")
+        self._client = CollectorClient(settings, self.api.secrets, self.api.tenant_id)
+        self._sender = Sender(self._client, self._outbox, settings, self.api.logger)
+
+    async def activate(self) -> None:
+        """Find the collector and begin to deliver.
+
+        The first time it must be there; one that was there before may be away: events then wait on disk.
+        """
+        client, sender = self._client_of(), self._sender_of()
+        try:
+            about = await client.about()
+            await client.call("GET", "/v1/whoami")
+        except NotReady as error:
+            if not await asyncio.to_thread(self._met_before, client.address):
+                raise
+            sender.last_error = str(error)
+        else:
+            marker = msgspec.json.encode({"address": client.address, **about})
+            await asyncio.to_thread(write_atomically, self.api.data_dir / _MARKER, marker, sync=False)
+        self._sending = self.api.spawn(sender.run(), name="deliver events")
+
+    def _met_before(self, address: str) -> bool:
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, AttributeError):
+            marker = msgspec.json.decode((self.api.data_dir / _MARKER).read_bytes())
+            return bool(marker.get("address") == address)
+        return False
+
+    async def deactivate(self) -> None:
+        """Stop delivering; what cannot be delivered in a moment waits on disk for the next start."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
+            await asyncio.wait([sending])
+        if self._sender is not None:
+            with contextlib.suppress(PluginError, OSError, TimeoutError):
+                await asyncio.wait_for(self._sender.flush(), _LAST_SECONDS)
+
+    async def cleanup(self) -> None:
+        if self._commits is not None:
+            await self._commits.close()
+        if self._client is not None:
+            await self._client.close()
+        if self._outbox is not None:
+            await asyncio.to_thread(self._outbox.close)
+        self._commits = self._client = self._outbox = self._sender = None
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    async def track_event(self, event: Any, context: PluginContext | None = None) -> str:
+        """Take one event and return its id once it is on disk.
+
+        A dict (`{"event_type": "page_view", "properties": {…}}`) or an object with such attributes. Raises `EventError` (a `ValueError`)
+        for what cannot be understood, `NotReady` when the disk space for waiting events is used up.
+        """
+        parsed = self._parsed(event, context)
+        await self._take([parsed])
+        return parsed.event_id
+
+    async def track_events_batch(self, events: Iterable[Any], context: PluginContext | None = None) -> dict[str, Any]:
+        """Take many events; the good ones are on disk when this returns.
+
+        Gives `accepted` (how many), `rejected` (list of `index`, `reason`, `event_id`), `duplicates` (ids taken before) and `event_ids`.
+        """
+        if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+            raise EventError("events", events, "a list of events")
+        good: list[Event] = []
+        rejected: list[Rejection] = []
+        for index, raw in enumerate(events):
+            try:
+                good.append(self._parsed(raw, context))
+            except EventError as error:
+                rejected.append(Rejection(index=index, reason=str(error), event_id=_id_of(raw)))
+        self._rejected += len(rejected)
+        fresh, duplicates = await self._take(good)
+        result = BatchResult(
+            accepted=len(fresh),
+            rejected=tuple(rejected),
+            duplicates=tuple(duplicates),
+            event_ids=tuple(event.event_id for event in fresh),
+        )
+        plain: dict[str, Any] = msgspec.to_builtins(result)
+        return plain
+
+    def _parsed(self, raw: Any, context: PluginContext | None) -> Event:
+        fields = dict(as_mapping(raw))
+        tenant = fields.pop("tenant_id", None)
+        if tenant is not None and tenant != self.api.tenant_id:
+            raise EventError("tenant_id", tenant, f"{shown(self.api.tenant_id)}, the tenant of this instance")
+        if context is not None:
+            if context.user_id and not fields.keys() & {"user_id", "userId", "user"}:
+                fields["user_id"] = context.user_id
+            if context.request_id and not fields.keys() & {"correlation_id", "request_id"}:
+                fields["correlation_id"] = context.request_id
+        return parse_event(fields, max_age_days=self.api.settings.max_event_age_days)
+
+    async def _take(self, events: Sequence[Event]) -> tuple[list[Event], list[str]]:
+        """Put what is new on disk. Identifiers of a while ago are known here; the collector knows them all."""
+        if self._commits is None:
+            raise LifecycleError("the analytics plugin is not initialised, so it cannot take events")
+        fresh: dict[str, Event] = {}
+        duplicates: list[str] = []
+        for event in events:
+            if event.event_id in self._recent or event.event_id in fresh:
+                duplicates.append(event.event_id)
+            else:
+                fresh[event.event_id] = event
+        if fresh:
+            await self._store(list(fresh.values()))
+        return list(fresh.values()), duplicates
+
+    async def _store(self, events: list[Event]) -> None:
+        payload = b"\n".join(msgspec.json.encode(event) for event in events) + b"\n"
+        try:
+            await self._commits_of().submit((len(events), payload))
+        except SpoolFullError as error:
+            raise NotReady(
+                str(error),
+                remedy="Events are taken again when the collector has received the waiting ones (or raise max_buffer_mb)",
+            ) from error
+        self._accepted += len(events)
+        for event in events:
+            self._recent[event.event_id] = None
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+        self._sender_of().notice(len(events))
+
+    async def on_device_event(self, event: DeviceEvent, context: PluginContext | None = None) -> None:
+        """Track what happened to a device as a technical event, so that network reports see it."""
+        fields = {
+            "event_name": event.event_type,
+            "event_type": "device_event",
+            "category": "technical",
+            "severity": event.severity,
+            "device_id": event.device_id,
+            "source": event.source,
+            "timestamp": event.timestamp,
+            "properties": {"serial_number": event.serial_number, "message": event.message, **event.attributes},
+        }
+        try:
+            await self.track_event(fields, context)
+        except EventError as error:
+            self.api.logger.warning("a device event is tracked in a plainer form: %s", error)
+            told = {"message": event.message[:1000], "as_reported": repr(event.attributes)[:4000]}
+            severity = {"severity": "info"} if error.field == "severity" else {}
+            plainer = {**fields, **severity, "timestamp": None, "properties": told}
+            await self.track_event(plainer, context)
+
+    async def flush(self) -> dict[str, Any]:
+        """Deliver what is buffered now. Raises `NotReady` or `CredentialsRefused` when the collector does not take it."""
+        sender = self._sender_of()
+        before = sender.sent
+        await sender.flush()
+        return {"delivered": sender.sent - before, "buffered": sender.buffered}
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    async def query(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask: `{"metric": "count", "event_name": …, "since": "24h", "group_by": […], "interval": "1h"}` gives columns and rows."""
+        return dict(await self._asked("POST", "/v1/query", query))
+
+    async def generate_report(self, report_type: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make a report over what was acknowledged until now.
+
+        Types: summary, business, user_behavior, conversion, performance, security, network. Parameters: `since`, `until`, `limit`, `steps`
+        and `window` (conversion), `field` (performance), `format` (`"html"` adds a page; `html` is then its text, `path` the file).
+        """
+        wish = {"report_type": report_type, "parameters": dict(parameters or {})}
+        report = dict(await self._asked("POST", "/v1/reports", wish))
+        report["rows"] = report["sections"][0]["rows"] if report["sections"] else []
+        if "html" in report:
+            stamp = report["generated_at"].replace(":", "").replace("-", "")
+            path = self.api.data_dir / "reports" / f"{report['report_type']}-{stamp}.html"
+            report["path"] = await asyncio.to_thread(_write_page, path, report["html"])
+        return report
+
+    async def create_dashboard(self, dashboard_config: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a dashboard and draw it as one HTML file that opens offline.
+
+        `{"title": …, "time_range": "24h", "panels": [{"title": …, "metric": "page_view", "chart": "line", "group_by": […]}]}`. Gives
+        `dashboard_id`, `title`, `path` of the page and `panels`.
+        """
+        made = await self._asked("POST", "/v1/dashboards", dict(as_mapping(dashboard_config, "dashboard_config")))
+        return await self._drawn(made)
+
+    async def refresh_dashboard(self, dashboard_id: str) -> dict[str, Any]:
+        """Draw a stored dashboard again with today's numbers. Raises `PluginError` when there is no such dashboard."""
+        known = {item["id"]: item for item in await self._asked("GET", "/v1/dashboards")}
+        if dashboard_id not in known:
+            raise PluginError(
+                f"there is no dashboard {shown(dashboard_id)}", remedy=f"Known: {', '.join(known) or 'none'}"
+            )
+        return await self._drawn(known[dashboard_id])
+
+    async def _drawn(self, made: Mapping[str, Any]) -> dict[str, Any]:
+        page = await self._client_of().page(f"/v1/dashboards/{made['id']}")
+        name = _UNSAFE.sub("-", made["title"].lower()).strip("-")[:40] or "dashboard"
+        path = self.api.data_dir / "dashboards" / f"{name}-{made['id'][:8]}.html"
+        written = await asyncio.to_thread(_write_page, path, page)
+        panels = [panel["title"] for panel in made["panels"]]
+        return {"dashboard_id": made["id"], "id": made["id"], "title": made["title"], "path": written, "panels": panels}
+
+    async def collect_metrics(
+        self, resource_ids: Sequence[str] = (), context: PluginContext | None = None
+    ) -> Mapping[str, Any]:
+        """Counts of the last 24 hours: of the tenant, and by device for the resources that are asked for."""
+        del context
+        where = {"device_id": list(resource_ids)} if resource_ids else {}
+        by_category = await self._asked("POST", "/v1/query", {"group_by": ["category"], "where": where})
+        users = await self._asked("POST", "/v1/query", {"metric": "unique_users", "where": where})
+        categories = {row["category"]: row["value"] for row in by_category["rows"]}
+        metrics: dict[str, Any] = {
+            "events_24h": sum(categories.values()),
+            "unique_users_24h": users["rows"][0]["value"] if users["rows"] else 0,
+            "events_by_category_24h": categories,
+            "events_buffered": self._sender_of().buffered,
+        }
+        if resource_ids:
+            metrics["resources"] = await self._by_resource(resource_ids)
+        return metrics
+
+    async def _by_resource(self, resource_ids: Sequence[str]) -> dict[str, Any]:
+        wish = {"group_by": ["device_id", "event_name"], "where": {"device_id": list(resource_ids)}, "limit": 10_000}
+        answer = await self._asked("POST", "/v1/query", wish)
+        resources: dict[str, dict[str, Any]] = {name: {"events_24h": 0, "by_event": {}} for name in resource_ids}
+        for row in answer["rows"]:
+            entry = resources[row["device_id"]]
+            entry["events_24h"] += row["value"]
+            entry["by_event"][row["event_name"]] = row["value"]
+        return resources
+
+    async def create_alert(self, alert_data: Alert, context: PluginContext | None = None) -> str:
+        """Store a rule: `{"name": …, "metric": "login_failed", "operator": ">", "threshold": 5, "window": "5m", "for": "1m"}`."""
+        del context
+        made = await self._asked("POST", "/v1/alerts", dict(as_mapping(alert_data, "alert_data")))
+        return str(made["alert_id"])
+
+    async def get_alert_status(self, alert_id: str, context: PluginContext | None = None) -> AlertStatus | None:
+        """Evaluate an alert now: `state` (ok, pending, firing, no_data), `value`, `since`, `history`; `None`: not one of these."""
+        del context
+        if not re.fullmatch(r"[0-9a-f]{32}", str(alert_id)):
+            return None
+        status: AlertStatus | None = await self._asked("GET", f"/v1/alerts/{alert_id}")
+        return status
+
+    async def _asked(self, method: str, path: str, value: Any = None) -> Any:
+        """Ask the collector, after everything that was acknowledged has reached it."""
+        await self._sender_of().flush()
+        return await self._client_of().call(method, path, value)
+
+    # -- health ------------------------------------------------------------------------------------------------------
+
+    async def health_check(self) -> HealthReport:
+        """Whether the collector takes events; if not, how many wait."""
+        sender, client = self._sender_of(), self._client_of()
+        details: dict[str, Any] = {"collector": client.address, **await self.get_metrics()}
+        try:
+            await client.call("GET", "/v1/whoami")
+            health = await client.call("GET", "/v1/health")
+        except PluginError as error:
+            message = f"{error.message}; {sender.buffered} events wait on disk"
+            return HealthReport(status=HealthStatus.DEGRADED, message=message, details=details)
+        details["collector_health"] = health
+        if health["status"] != "healthy":
+            return HealthReport(status=HealthStatus.DEGRADED, message=health["reason"], details=details)
+        return HealthReport(status=HealthStatus.HEALTHY, message=f"collector at {client.address}", details=details)
+
+    async def get_metrics(self) -> Mapping[str, float]:
+        """Numbers about the plugin itself."""
+        sender = self._sender_of()
+        return {
+            "analytics_events_accepted_total": float(self._accepted),
+            "analytics_events_rejected_total": float(self._rejected),
+            "analytics_events_delivered_total": float(sender.sent),
+            "analytics_events_duplicate_total": float(sender.duplicates),
+            "analytics_events_refused_total": float(sender.refused),
+            "analytics_events_buffered": float(sender.buffered),
+            "analytics_batches_sent_total": float(sender.requests),
+        }
+
+    def _sender_of(self) -> Sender:
+        if self._sender is None:
+            raise LifecycleError("the analytics plugin is not initialised")
+        return self._sender
+
+    def _client_of(self) -> CollectorClient:
+        if self._client is None:
+            raise LifecycleError("the analytics plugin is not initialised")
+        return self._client
+
+    def _commits_of(self) -> GroupCommit[tuple[int, bytes], int]:
+        if self._commits is None:
+            raise LifecycleError("the analytics plugin is not initialised")
+        return self._commits
+
+
+def _id_of(raw: Any) -> str:
+    value = raw.get("event_id", "") if isinstance(raw, Mapping) else getattr(raw, "event_id", "")
+    return str(value)[:256] if isinstance(value, (str, int)) else ""
+
+
+def _write_page(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomically(path, text.encode(), sync=False)
+    return str(path)

@@ -1,0 +1,161 @@
+"""Delivers the outbox: a batch when it is full or old enough, again and again until the collector has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from ._client import CollectorClient, RefusedError
+from ._outbox import Outbox, left_behind
+from ._spool import Record
+
+__all__ = ["Sender"]
+
+_MOST_IN_REQUEST: Final = 5_000
+_FLUSH_SECONDS: Final = 8.0
+_REFUSED_BYTES: Final = 64 * 1024 * 1024
+
+Logger = logging.LoggerAdapter[logging.Logger]
+
+
+class Sender:
+    """Owns delivery. `notice` tells it about new events; `flush` delivers everything now or raises why not."""
+
+    def __init__(self, client: CollectorClient, outbox: Outbox, settings: Any, logger: Logger) -> None:
+        self._client = client
+        self._outbox = outbox
+        self._batch_size = settings.batch_size
+        self._interval = settings.flush_interval
+        self._max_bytes = settings.max_buffer_mb * 1024 * 1024
+        self._logger = logger
+        self._refused_file = outbox.folder.parent / "refused.ndjson"
+        self._lock = asyncio.Lock()
+        self._full = asyncio.Event()
+        self._some = asyncio.Event()
+        self.buffered = 0
+        self.sent = 0
+        self.duplicates = 0
+        self.refused = 0
+        self.requests = 0
+        self.last_error = ""
+        if outbox.waiting:
+            self.notice(outbox.waiting)
+
+    @property
+    def refused_file(self) -> Path:
+        """Where events are kept that the collector refused, each with the reason."""
+        return self._refused_file
+
+    def notice(self, events: int) -> None:
+        """So many events were put into the outbox."""
+        self.buffered += events
+        self._some.set()
+        if self.buffered >= self._batch_size:
+            self._full.set()
+
+    async def run(self) -> None:
+        """Deliver for ever; ends only by cancellation."""
+        await self._retrying(self._deliver_left_behind)
+        while True:
+            await self._some.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), self._interval)
+            await self._retrying(self._deliver)
+
+    async def _retrying(self, work: Callable[[], Any]) -> None:
+        """Until it works. Refused credentials and wrong settings heal too: by a new secret, by a restart of the instance."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((PluginError, OSError)),
+            wait=wait_random_exponential(multiplier=0.5, max=30),
+            before_sleep=lambda state: self._note(state.outcome.exception() if state.outcome else None),
+        ):
+            with attempt:
+                await work()
+
+    def _note(self, error: BaseException | None) -> None:
+        text = str(error)
+        if text != self.last_error:
+            self._logger.warning("events wait on disk: %s", text)
+        self.last_error = text
+
+    async def flush(self) -> None:
+        """Deliver what is buffered. Raises `NotReady`, `CredentialsRefused` when the collector does not take it."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(NotReady),
+            wait=wait_random_exponential(multiplier=0.1, max=1),
+            stop=stop_after_delay(_FLUSH_SECONDS),
+            reraise=True,
+        ):
+            with attempt:
+                await self._deliver()
+
+    async def _deliver(self) -> None:
+        async with self._lock:
+            self._some.clear()
+            self._full.clear()
+            counted = self.buffered
+            try:
+                await self._empty(self._outbox)
+            except (PluginError, OSError, asyncio.CancelledError):
+                self._some.set()
+                raise
+            self.buffered -= counted
+            self.last_error = ""
+
+    async def _deliver_left_behind(self) -> None:
+        boxes = await asyncio.to_thread(left_behind, self._outbox.folder.parent, self._max_bytes)
+        try:
+            for box in boxes:
+                await self._empty(box)
+        finally:
+            for box in boxes:
+                box.close()
+
+    async def _empty(self, box: Outbox) -> None:
+        size = min(self._batch_size, _MOST_IN_REQUEST)
+        while records := await asyncio.to_thread(box.next, size):
+            for lines in _requests(records, size):
+                await self._send(lines)
+            await asyncio.to_thread(box.delivered, records[-1].seq)
+            await asyncio.to_thread(box.log.release, box.done)
+
+    async def _send(self, lines: list[bytes]) -> None:
+        try:
+            answer = await self._client.send("POST", "/v1/events", b"[" + b",".join(lines) + b"]")
+        except RefusedError as error:
+            if len(lines) > 1:
+                await self._send(lines[: len(lines) // 2])
+                await self._send(lines[len(lines) // 2 :])
+            else:
+                await asyncio.to_thread(self._put_aside, lines[0], str(error))
+            return
+        self.requests += 1
+        self.sent += int(answer["accepted"])
+        self.duplicates += len(answer["duplicates"])
+        for item in answer["rejected"]:
+            await asyncio.to_thread(self._put_aside, lines[item["index"]], item["reason"])
+
+    def _put_aside(self, line: bytes, reason: str) -> None:
+        """An event that the collector will never take is kept where a person finds it."""
+        self.refused += 1
+        self._logger.error("the collector refused an event, which is kept in %s: %s", self._refused_file.name, reason)
+        with self._refused_file.open("ab") as file:
+            if file.tell() < _REFUSED_BYTES:
+                file.write(msgspec.json.encode({"reason": reason, "event": msgspec.Raw(line)}) + b"\n")
+
+
+def _requests(records: list[Record], size: int) -> list[list[bytes]]:
+    lines = [line for record in records for line in record.payload.splitlines()]
+    return [lines[start : start + size] for start in range(0, len(lines), size)]
+
+
+#: What keeps events waiting, for whoever asks.
+DELIVERY_ERRORS: Final = (NotReady, CredentialsRefused, ConfigurationError)

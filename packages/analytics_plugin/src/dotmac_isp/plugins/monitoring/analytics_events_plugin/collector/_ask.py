@@ -1,0 +1,67 @@
+"""Running queries for a tenant."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from ..store import Rows, Store
+from ._query import Query, Sql, build
+
+__all__ = ["Answer", "Questions"]
+
+_MINUTE: Final = 60
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows as plain JSON data; `time` as RFC 3339 in UTC."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+class Questions:
+    """Asks the store on behalf of one tenant."""
+
+    def __init__(self, store: Store, tenant: str) -> None:
+        self._store = store
+        self.tenant = tenant
+
+    async def ask(self, query: Query) -> Answer:
+        """Answer a query; the groups come back under their own names."""
+        rows = await self.run(build(query, self.tenant))
+        names = {f"group_{index}": name for index, name in enumerate(query.group_by)}
+        columns = tuple(names.get(column, column) for column in rows.columns)
+        return Answer(columns=columns, rows=[_plain_row(columns, row) for row in rows.rows])
+
+    async def number(self, query: Query) -> float | None:
+        """The single value of a query without groups; `None`: there is nothing to measure."""
+        answer = await self.ask(query)
+        value = answer.rows[0]["value"] if answer.rows else None
+        return None if value is None else float(value)
+
+    async def run(self, sql: Sql) -> Rows:
+        """Run a statement that was made with `scope`."""
+        return await self._store.query(sql.text, sql.parameters)
+
+    async def table(self, sql: Sql) -> Answer:
+        rows = await self.run(sql)
+        return Answer(columns=rows.columns, rows=[_plain_row(rows.columns, row) for row in rows.rows])
+
+
+def _plain_row(columns: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
+    return {column: _plain(value) for column, value in zip(columns, row, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

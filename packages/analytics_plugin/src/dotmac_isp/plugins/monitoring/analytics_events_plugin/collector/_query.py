@@ -1,0 +1,251 @@
+"""Questions about events, and the SQL that answers them.
+
+The tenant is put in here and nowhere else; every value is bound by the engine. What becomes part of the text comes from fixed tables or
+is a property path of letters, digits, `_`, `-` and `.`, which is bound as well.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from .._plain import EventError, as_mapping
+from .._times import clock_text, moment, span
+from ..store import EVENTS, PER_MINUTE
+
+__all__ = ["MEASURES", "Query", "Sql", "build", "parse_query", "scope"]
+
+_COLUMNS: Final = frozenset(
+    "event_name event_type category severity user_id customer_id session_id device_id source currency".split()
+)
+_PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_MAX_ROWS: Final = 10_000
+_DAY: Final = 86400.0
+#: What can be measured: SQL with `{x}` for the number that is measured.
+_NUMERIC: Final = {
+    "sum": "sum({x})",
+    "avg": "avg({x})",
+    "min": "min({x})",
+    "max": "max({x})",
+    "p50": "quantile(0.5)({x})",
+    "p90": "quantile(0.9)({x})",
+    "p95": "quantile(0.95)({x})",
+    "p99": "quantile(0.99)({x})",
+}
+_COUNTING: Final = {
+    "count": "count()",
+    "unique_users": "uniqExactIf(user_id, user_id != '')",
+    "unique_customers": "uniqExactIf(customer_id, customer_id != '')",
+    "unique_sessions": "uniqExactIf(session_id, session_id != '')",
+    "unique_devices": "uniqExactIf(device_id, device_id != '')",
+}
+MEASURES: Final = (*_COUNTING, *_NUMERIC)
+_MEASURE_ALIASES: Final = {
+    "events": "count",
+    "total": "count",
+    "average": "avg",
+    "mean": "avg",
+    "median": "p50",
+    "revenue": "sum",
+}
+_QUERY_ALIASES: Final = {
+    "metric": "measure",
+    "aggregate": "measure",
+    "aggregation": "measure",
+    "property": "field",
+    "event": "event_name",
+    "events": "event_name",
+    "from": "since",
+    "start": "since",
+    "start_time": "since",
+    "start_date": "since",
+    "time_range": "since",
+    "period": "since",
+    "to": "until",
+    "end": "until",
+    "end_time": "until",
+    "end_date": "until",
+    "granularity": "interval",
+    "filters": "where",
+}
+
+
+class Sql(msgspec.Struct, frozen=True):
+    """A statement with its bound values."""
+
+    text: str
+    parameters: dict[str, Any]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked. Times are Unix seconds, `interval` is seconds (0: no series)."""
+
+    since: float
+    until: float
+    measure: str = "count"
+    #: `amount`, or the path of a number in the properties.
+    field: str = ""
+    #: Column, or `properties.path`, to the values that are wanted.
+    where: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    group_by: tuple[str, ...] = ()
+    interval: int = 0
+    limit: int = 1000
+
+
+def parse_query(raw: object, *, now: float | None = None, default_span: float = _DAY) -> Query:
+    """Understand a question as a person writes it. Raises `EventError`."""
+    clock = time.time() if now is None else now
+    given = {
+        _QUERY_ALIASES.get(key, key): value for key, value in as_mapping(raw, "query").items() if value is not None
+    }
+    unknown = given.keys() - _COLUMNS - set(Query.__struct_fields__)
+    if unknown:
+        raise EventError(sorted(unknown)[0], given[sorted(unknown)[0]], "one of " + ", ".join(_known_fields()))
+    until = moment(given["until"], "until", now=clock) if "until" in given else clock + 1
+    since = moment(given["since"], "since", now=clock) if "since" in given else until - default_span
+    if since >= until:
+        raise EventError("since", given.get("since"), "a moment before 'until'")
+    measure, where = _measure(given)
+    interval = int(span(given["interval"], "interval")) if given.get("interval") else 0
+    return Query(
+        since=since,
+        until=until,
+        measure=measure,
+        field=_field(given, measure),
+        where=where,
+        group_by=tuple(_dimension(item, "group_by") for item in _listed(given.get("group_by"))),
+        interval=_bounded_interval(interval, until - since),
+        limit=_limit(given.get("limit")),
+    )
+
+
+def _known_fields() -> list[str]:
+    return sorted(_COLUMNS | set(Query.__struct_fields__))
+
+
+def _measure(given: Mapping[str, Any]) -> tuple[str, dict[str, list[str]]]:
+    """The measure and the filters. A measure that is none is taken as the name of an event to count."""
+    where = {_dimension(k, "where"): _texts(v, k) for k, v in as_mapping(given.get("where") or {}, "where").items()}
+    where |= {key: _texts(value, key) for key, value in given.items() if key in _COLUMNS}
+    measure = str(given.get("measure", "count"))
+    known = _MEASURE_ALIASES.get(measure.lower(), measure.lower())
+    if known in MEASURES:
+        return known, where
+    if "event_name" in where:
+        raise EventError("measure", measure, "one of " + ", ".join(MEASURES))
+    return "count", {**where, "event_name": [measure]}
+
+
+def _field(given: Mapping[str, Any], measure: str) -> str:
+    if measure in _COUNTING:
+        return ""
+    field = str(given.get("field") or "amount").removeprefix("properties.")
+    if not _PATH.fullmatch(field):
+        raise EventError("field", field, "'amount' or the path of a number in the properties")
+    return field
+
+
+def _listed(value: object) -> list[Any]:
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+
+
+def _texts(value: object, field: str) -> list[str]:
+    items = _listed(value)
+    if not items or not all(isinstance(item, (str, int, float, bool)) for item in items):
+        raise EventError(field, value, "a text or a list of texts")
+    return [("true" if item else "false") if isinstance(item, bool) else str(item) for item in items]
+
+
+def _dimension(value: object, field: str) -> str:
+    name = str(value)
+    if name in _COLUMNS:
+        return name
+    path = name.removeprefix("properties.")
+    if not _PATH.fullmatch(path):
+        raise EventError(field, value, "a column (" + ", ".join(sorted(_COLUMNS)) + ") or 'properties.<path>'")
+    return f"properties.{path}"
+
+
+def _bounded_interval(interval: int, width: float) -> int:
+    return 0 if interval <= 0 else max(interval, math.ceil(width / _MAX_ROWS))
+
+
+def _limit(value: object) -> int:
+    if value is None:
+        return 1000
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_ROWS:
+        raise EventError("limit", value, f"a whole number from 1 to {_MAX_ROWS}")
+    return value
+
+
+def scope(tenant: str, since: float, until: float, column: str = "timestamp") -> tuple[str, dict[str, Any]]:
+    """The condition that every statement carries: this tenant, this time."""
+    condition = (
+        f"tenant_id = {{tenant:String}} AND {column} >= {{since:DateTime64(3, 'UTC')}} "
+        f"AND {column} < {{until:DateTime64(3, 'UTC')}}"
+    )
+    return condition, {"tenant": tenant, "since": clock_text(since), "until": clock_text(until)}
+
+
+def build(query: Query, tenant: str) -> Sql:
+    """The statement for a query. Columns: `time` (with an interval), the groups by their names, `value`."""
+    rollup = _fits_rollup(query)
+    condition, values = scope(tenant, query.since, query.until, "minute" if rollup else "timestamp")
+    conditions = [condition]
+    for index, (dimension, wanted) in enumerate(query.where.items()):
+        conditions.append(f"{_expression(dimension, f'w{index}', values)} IN {{v{index}:Array(String)}}")
+        values[f"v{index}"] = wanted
+    columns, groups = _columns(query, rollup, values)
+    order = "time ASC, value DESC" if query.interval else "value DESC"
+    group = f" GROUP BY {', '.join(groups)}" if groups else ""
+    return Sql(
+        f"SELECT {', '.join(columns)} FROM {PER_MINUTE if rollup else EVENTS} WHERE {' AND '.join(conditions)}"
+        f"{group} ORDER BY {order} LIMIT {query.limit}",
+        values,
+    )
+
+
+def _columns(query: Query, rollup: bool, values: dict[str, Any]) -> tuple[list[str], list[str]]:
+    columns: list[str] = []
+    groups: list[str] = []
+    if query.interval:
+        column = "minute" if rollup else "timestamp"
+        columns.append(f"toStartOfInterval({column}, INTERVAL {query.interval} SECOND, 'UTC') AS time")
+        groups.append("time")
+    for index, dimension in enumerate(query.group_by):
+        columns.append(f"{_expression(dimension, f'g{index}', values)} AS group_{index}")
+        groups.append(f"group_{index}")
+    columns.append(f"{_value(query, rollup, values)} AS value")
+    return columns, groups
+
+
+def _expression(dimension: str, parameter: str, values: dict[str, Any]) -> str:
+    if dimension in _COLUMNS:
+        return f"toString({dimension})"
+    values[parameter] = dimension.removeprefix("properties.")
+    return f"toString(getSubcolumn(properties, {{{parameter}:String}}))"
+
+
+def _value(query: Query, rollup: bool, values: dict[str, Any]) -> str:
+    if query.measure in _COUNTING:
+        return "sum(events)" if rollup else _COUNTING[query.measure]
+    if query.field == "amount":
+        number = "toFloat64(amount)"
+    else:
+        values["field"] = query.field
+        number = "toFloat64OrNull(toString(getSubcolumn(properties, {field:String})))"
+    return _NUMERIC[query.measure].format(x=number)
+
+
+def _fits_rollup(query: Query) -> bool:
+    """Whether the counts per minute can answer: nothing but names and categories, and whole minutes."""
+    dimensions = {*query.where, *query.group_by}
+    whole = query.since % 60 == 0 and query.until % 60 == 0 and query.interval % 60 == 0
+    return query.measure == "count" and dimensions <= {"event_name", "category"} and whole

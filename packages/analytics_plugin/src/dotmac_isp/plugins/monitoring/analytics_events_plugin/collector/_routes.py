@@ -1,0 +1,312 @@
+"""The collector's HTTP interface: `/v1/…` for tenants with a key, and the owner's `/admin/…` on a Unix socket.
+
+A key says which tenant asks. A key that several tenants share needs the header `X-Dotmac-Tenant` beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from .._plain import EventError
+from .._spool import SpoolFullError
+from .._version import PRODUCT, version
+from .._wire import TENANT_HEADER
+from ..events import Event, Rejection, parse_event
+from ..pages import ChartsMissingError, Panel, chart_bundle, draw_report
+from ..store import StoreRefusedError, StoreUnavailableError
+from ._ask import Questions
+from ._collector import Collector
+from ._query import parse_query
+from ._reports import REPORTS, Report, make_report
+
+__all__ = ["admin_app", "public_app"]
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_COLLECTOR: Final = web.AppKey("collector", Collector)
+_TENANT: Final = "tenant"
+_MAX_BODY: Final = 16 * 1024 * 1024
+_MAX_BATCH: Final = 50_000
+_OPEN_PATHS: Final = frozenset({"/v1/about", "/v1/health"})
+
+
+def _answer(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _error(status: int, message: str, *, retry_after: int = 0, **more: Any) -> web.Response:
+    response = _answer({"error": message, **more}, status)
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure as JSON with a sentence; nothing of the inside but what the caller can act upon."""
+    try:
+        return await handler(request)
+    except EventError as error:
+        return _error(422, str(error), field=error.field)
+    except msgspec.DecodeError as error:
+        return _error(400, f"the body is not the JSON that is expected: {error}")
+    except SpoolFullError:
+        return _error(429, "the collector's disk space for waiting events is used up; send again later", retry_after=30)
+    except StoreUnavailableError as error:
+        return _error(
+            503, f"the engine is not available right now: {error}; accepted events are safe on disk", retry_after=2
+        )
+    except StoreRefusedError as error:
+        return _error(422, f"the engine refuses this: {error}")
+    except ChartsMissingError as error:
+        return _error(501, str(error))
+    except web.HTTPException as error:
+        return _error(error.status, error.text or error.reason)
+
+
+def _given_key(request: web.Request) -> str:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
+
+
+@web.middleware
+async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path in _OPEN_PATHS:
+        return await handler(request)
+    key = _given_key(request)
+    tenants = request.app[_COLLECTOR].meta.tenants_of(key) if key else []
+    if not tenants:
+        return _error(401, "no valid API key: send the header 'Authorization: Bearer <key>'")
+    wanted = request.headers.get(TENANT_HEADER, "")
+    if wanted and wanted not in tenants:
+        return _error(403, "the API key does not belong to the tenant that the request names")
+    if not wanted and len(tenants) > 1:
+        return _error(400, f"the API key belongs to several tenants; say which one in the header {TENANT_HEADER!r}")
+    request[_TENANT] = wanted or tenants[0]
+    return await handler(request)
+
+
+def _questions(request: web.Request) -> Questions:
+    return Questions(request.app[_COLLECTOR].store, request[_TENANT])
+
+
+async def _json(request: web.Request) -> Any:
+    body = await request.read()
+    return msgspec.json.decode(body) if body.strip() else {}
+
+
+async def _settled(request: web.Request) -> Collector:
+    """Queries see what was acknowledged before them."""
+    collector = request.app[_COLLECTOR]
+    if not await collector.settled():
+        raise StoreUnavailableError(collector.writer.last_error or "it is behind with storing what was accepted")
+    return collector
+
+
+async def _about(_: web.Request) -> web.Response:
+    return _answer({"product": PRODUCT, "version": version(), "api": 1})
+
+
+async def _health(request: web.Request) -> web.Response:
+    collector = request.app[_COLLECTOR]
+    try:
+        await collector.store.ping()
+    except StoreUnavailableError as error:
+        return _answer({"status": "degraded", "reason": f"the engine does not answer: {error}", **collector.describe()})
+    return _answer({"status": "healthy", "reason": "", **collector.describe()})
+
+
+async def _whoami(request: web.Request) -> web.Response:
+    config = request.app[_COLLECTOR].config
+    return _answer({"tenant": request[_TENANT], "max_age_days": config.max_age_days, "max_batch": _MAX_BATCH})
+
+
+def _batch(body: bytes) -> list[Any]:
+    """A list, `{"events": […]}`, `{"batch": […]}`, one event, or JSON lines."""
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        if b"\n" not in body.strip():
+            raise
+        value = msgspec.json.decode_lines(body) if hasattr(msgspec.json, "decode_lines") else _lines(body)
+    if isinstance(value, dict):
+        value = value.get("events", value.get("batch", [value]))
+    if not isinstance(value, list):
+        raise EventError("events", value, "a list of events")
+    if len(value) > _MAX_BATCH:
+        raise EventError("events", f"{len(value)} events", f"at most {_MAX_BATCH} in one request")
+    return value
+
+
+def _lines(body: bytes) -> list[Any]:
+    return [msgspec.json.decode(line) for line in body.splitlines() if line.strip()]
+
+
+async def _events(request: web.Request) -> web.Response:
+    collector = request.app[_COLLECTOR]
+    events: list[Event] = []
+    rejected: list[Rejection] = []
+    for index, raw in enumerate(_batch(await request.read())):
+        try:
+            events.append(parse_event(raw, max_age_days=collector.config.max_age_days))
+        except EventError as error:
+            event_id = raw.get("event_id", "") if isinstance(raw, dict) else ""
+            rejected.append(Rejection(index=index, reason=str(error), event_id=str(event_id)[:256]))
+    taken = await collector.intake.take(request[_TENANT], events)
+    return _answer({"accepted": taken.accepted, "duplicates": taken.duplicates, "rejected": rejected}, 202)
+
+
+async def _flush(request: web.Request) -> web.Response:
+    await _settled(request)
+    return _answer({"stored": True})
+
+
+async def _query(request: web.Request) -> web.Response:
+    query = parse_query(await _json(request))
+    await _settled(request)
+    return _answer(await _questions(request).ask(query))
+
+
+async def _report(request: web.Request) -> web.Response:
+    given = await _json(request)
+    collector = await _settled(request)
+    parameters = dict(given.get("parameters") or {})
+    form = str(parameters.pop("format", "json")).lower()
+    if form not in {"json", "dict", "html"}:
+        raise EventError("parameters.format", form, "'json' or 'html'")
+    report = await make_report(_questions(request), given.get("report_type"), parameters)
+    answer: dict[str, Any] = msgspec.to_builtins(report)
+    if form == "html":
+        answer["html"] = await _drawn(report, collector)
+    return _answer(answer)
+
+
+async def _drawn(report: Report, collector: Collector) -> str:
+    panels = [
+        Panel(title=item.title, chart=item.chart, columns=item.columns, rows=item.rows, unit=item.unit, counts=False)
+        for item in report.sections
+    ]
+    return draw_report(
+        title=report.title,
+        since=report.since,
+        until=report.until,
+        totals=report.totals,
+        panels=panels,
+        bundle=await chart_bundle(collector.config.data_dir / "cache"),
+    )
+
+
+async def _report_types(_: web.Request) -> web.Response:
+    return _answer({name: title for name, (title, _) in REPORTS.items()})
+
+
+async def _create_dashboard(request: web.Request) -> web.Response:
+    collector = request.app[_COLLECTOR]
+    dashboard = collector.dashboards.create(request[_TENANT], await _json(request))
+    return _answer(dashboard, 201)
+
+
+async def _list_dashboards(request: web.Request) -> web.Response:
+    return _answer(request.app[_COLLECTOR].dashboards.list(request[_TENANT]))
+
+
+async def _dashboard(request: web.Request) -> web.Response:
+    collector = await _settled(request)
+    dashboard = collector.dashboards.get(request[_TENANT], request.match_info["id"])
+    if dashboard is None:
+        return _error(404, "there is no such dashboard")
+    bundle = await chart_bundle(collector.config.data_dir / "cache")
+    page = await collector.dashboards.page(dashboard, _questions(request), bundle=bundle)
+    policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": policy})
+
+
+async def _delete_dashboard(request: web.Request) -> web.Response:
+    gone = request.app[_COLLECTOR].dashboards.delete(request[_TENANT], request.match_info["id"])
+    return _answer({"deleted": gone}, 200 if gone else 404)
+
+
+async def _create_alert(request: web.Request) -> web.Response:
+    alert_id = request.app[_COLLECTOR].alerts.create(request[_TENANT], await _json(request))
+    return _answer({"alert_id": alert_id}, 201)
+
+
+async def _list_alerts(request: web.Request) -> web.Response:
+    return _answer(request.app[_COLLECTOR].alerts.list(request[_TENANT]))
+
+
+async def _alert(request: web.Request) -> web.Response:
+    collector = await _settled(request)
+    status = await collector.alerts.status(request[_TENANT], request.match_info["id"])
+    return _error(404, "there is no such alert") if status is None else _answer(status)
+
+
+async def _delete_alert(request: web.Request) -> web.Response:
+    gone = request.app[_COLLECTOR].alerts.delete(request[_TENANT], request.match_info["id"])
+    return _answer({"deleted": gone}, 200 if gone else 404)
+
+
+def public_app(collector: Collector) -> web.Application:
+    """What tenants see."""
+    app = web.Application(middlewares=[_errors, _keys], client_max_size=_MAX_BODY)
+    app[_COLLECTOR] = collector
+    app.add_routes(
+        [
+            web.get("/v1/about", _about),
+            web.get("/v1/health", _health),
+            web.get("/v1/whoami", _whoami),
+            web.post("/v1/events", _events),
+            web.post("/v1/flush", _flush),
+            web.post("/v1/query", _query),
+            web.get("/v1/reports", _report_types),
+            web.post("/v1/reports", _report),
+            web.post("/v1/dashboards", _create_dashboard),
+            web.get("/v1/dashboards", _list_dashboards),
+            web.get("/v1/dashboards/{id}", _dashboard),
+            web.delete("/v1/dashboards/{id}", _delete_dashboard),
+            web.post("/v1/alerts", _create_alert),
+            web.get("/v1/alerts", _list_alerts),
+            web.get("/v1/alerts/{id}", _alert),
+            web.delete("/v1/alerts/{id}", _delete_alert),
+        ]
+    )
+    return app
+
+
+class _Admission(msgspec.Struct):
+    tenant: str
+    owner: str = "operator"
+    key: str = ""
+
+
+async def _admit(request: web.Request) -> web.Response:
+    wish = msgspec.json.decode(await request.read(), type=_Admission)
+    if not wish.key or not wish.tenant:
+        return _error(422, "a tenant and a key are needed")
+    request.app[_COLLECTOR].meta.admit(wish.tenant, wish.key, wish.owner)
+    return _answer({"admitted": wish.tenant})
+
+
+async def _dismiss(request: web.Request) -> web.Response:
+    wish = msgspec.json.decode(await request.read(), type=_Admission)
+    request.app[_COLLECTOR].meta.dismiss(wish.tenant, wish.owner)
+    return _answer({"dismissed": wish.tenant})
+
+
+def admin_app(collector: Collector) -> web.Application:
+    """What the owner of the data folder may do; the socket's mode is the guard."""
+    app = web.Application(middlewares=[_errors])
+    app[_COLLECTOR] = collector
+    app.add_routes(
+        [
+            web.get("/v1/about", _about),
+            web.get("/v1/health", _health),
+            web.post("/admin/keys", _admit),
+            web.delete("/admin/keys", _dismiss),
+        ]
+    )
+    return app

@@ -1,0 +1,54 @@
+"""The JavaScript of Vega-Lite, out of vl-convert, made once and kept in a file.
+
+vl-convert brings a JavaScript engine along (about 290 MB of memory once it runs), so a process of its own makes the file and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Final
+
+from .._spool import write_atomically
+
+__all__ = ["ChartsMissingError", "chart_bundle"]
+
+_SECONDS: Final = 120.0
+_PROGRAM: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+
+
+class ChartsMissingError(RuntimeError):
+    """Charts cannot be drawn here; the message says what to install."""
+
+
+async def chart_bundle(folder: Path) -> str:
+    """The code that draws charts; from the folder's cache when it has this version's. Raises `ChartsMissingError`."""
+    try:
+        version = importlib.metadata.version("vl-convert-python")
+    except importlib.metadata.PackageNotFoundError:
+        raise ChartsMissingError(
+            "charts need vl-convert. Run: pip install 'dotmac-plugin-analytics[reports]' (about 32 MB)"
+        ) from None
+    path = folder / f"vega-{version}.js"
+    if not path.exists():
+        data = await _make()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(write_atomically, path, data)
+    return await asyncio.to_thread(path.read_text, "utf-8")
+
+
+async def _make() -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        data, errors = await asyncio.wait_for(process.communicate(), _SECONDS)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode or b"</script" in data.lower():
+        raise ChartsMissingError(f"vl-convert gave no usable code: {errors.decode(errors='replace')[-300:]}")
+    return data

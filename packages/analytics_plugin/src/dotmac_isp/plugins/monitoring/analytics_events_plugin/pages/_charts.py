@@ -1,0 +1,186 @@
+"""From a panel's rows to a Vega-Lite specification: plain dictionaries, no library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["CHARTS", "Panel", "specification"]
+
+#: What a panel can be drawn as.
+CHARTS: Final = ("line", "area", "bar", "pie", "number", "table", "funnel")
+_MOST_SERIES: Final = 8
+_MOST_POINTS: Final = 500
+_OTHER: Final = "other"
+#: The order is fixed, so a colour follows its series by rank and never repeats; the page sets the colours themselves.
+_HEIGHT: Final = 240
+
+
+class Panel(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows and how to draw them. `interval` (seconds) and the times (Unix seconds) are those of the series."""
+
+    title: str
+    chart: str
+    columns: tuple[str, ...]
+    rows: Sequence[dict[str, Any]]
+    unit: str = "events"
+    since: float = 0.0
+    until: float = 0.0
+    interval: int = 0
+    #: Missing points of a count are zeros; of a measure they are gaps.
+    counts: bool = True
+
+
+def specification(panel: Panel) -> dict[str, Any] | None:
+    """The chart, or `None` when there is nothing to draw as one (no rows, a number, a table)."""
+    if not any(row.get("value") is not None for row in panel.rows) or panel.chart in {"number", "table", "funnel"}:
+        return None
+    if panel.chart in {"line", "area"}:
+        return _series(panel)
+    return _pie(panel) if panel.chart == "pie" else _bars(panel)
+
+
+def _group(panel: Panel, row: dict[str, Any]) -> str:
+    names = [column for column in panel.columns if column not in {"time", "value"}]
+    parts = [str(row[name]) if row[name] not in {None, ""} else "(none)" for name in names]
+    return " · ".join(parts) or panel.unit
+
+
+def _ranked(panel: Panel) -> list[str]:
+    totals: dict[str, float] = {}
+    for row in panel.rows:
+        group = _group(panel, row)
+        totals[group] = totals.get(group, 0.0) + abs(float(row["value"] or 0))
+    return sorted(totals, key=lambda group: (-totals[group], group))
+
+
+def _series(panel: Panel) -> dict[str, Any]:
+    ranked = _ranked(panel)
+    shown = ranked[:_MOST_SERIES]
+    values = _points(panel, shown)
+    several = len(shown) > 1
+    title = panel.unit + (f" in {_interval_words(panel.interval)}" if panel.counts else "")
+    encoding: dict[str, Any] = {
+        "x": {"field": "time", "type": "temporal", "title": "time (UTC)", "scale": {"type": "utc"}},
+        "y": {
+            "field": "value",
+            "type": "quantitative",
+            "title": title,
+            "stack": None if panel.chart == "line" else "zero",
+        },
+        "tooltip": [
+            {
+                "field": "time",
+                "type": "temporal",
+                "title": "time (UTC)",
+                "format": "%Y-%m-%d %H:%M",
+                "formatType": "utc",
+            },
+            {"field": "group", "type": "nominal", "title": "series"},
+            {"field": "value", "type": "quantitative", "title": panel.unit, "format": ","},
+        ],
+    }
+    if several:
+        encoding["color"] = {
+            "field": "group",
+            "type": "nominal",
+            "title": None,
+            "sort": shown,
+            "legend": {"orient": "bottom", "columns": 4},
+        }
+    mark: dict[str, Any] = {"type": "line", "strokeWidth": 2, "point": len(values) <= len(shown) * 40}
+    if panel.chart == "area":
+        mark = {"type": "area", "opacity": 0.75, "line": not several}
+    return _framed(values, mark, encoding)
+
+
+def _points(panel: Panel, shown: Sequence[str]) -> list[dict[str, Any]]:
+    found: dict[tuple[int, str], float] = {}
+    for row in panel.rows:
+        if row["value"] is None:
+            continue
+        at = int(datetime.fromisoformat(row["time"]).timestamp())
+        group = _group(panel, row)
+        key = (at, group if group in shown else _OTHER)
+        found[key] = found.get(key, 0.0) + float(row["value"])
+    step = panel.interval
+    first = int(panel.since // step * step)
+    steps = range(first, int(panel.until), step)
+    if panel.counts and len(steps) * len(shown) <= _MOST_POINTS * _MOST_SERIES:
+        groups = [*shown, _OTHER] if any(group == _OTHER for _, group in found) else list(shown)
+        found = {(at, group): found.get((at, group), 0.0) for at in steps for group in groups}
+    return [{"time": at * 1000, "group": group, "value": value} for (at, group), value in sorted(found.items())]
+
+
+def _interval_words(seconds: int) -> str:
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % size == 0:
+            count = seconds // size
+            return f"a {word}".replace("a hour", "an hour") if count == 1 else f"{count} {word}s"
+    return f"{seconds} seconds"
+
+
+def _bars(panel: Panel) -> dict[str, Any]:
+    ranked = _ranked(panel)[:20]
+    values = _totals(panel, ranked)
+    if "time" in panel.columns:
+        values = [{"group": _clock(row["time"]), "value": row["value"]} for row in panel.rows]
+        ranked = [item["group"] for item in values]
+    encoding = {
+        "y": {"field": "group", "type": "nominal", "title": None, "sort": ranked, "axis": {"labelLimit": 220}},
+        "x": {"field": "value", "type": "quantitative", "title": panel.unit},
+        "tooltip": [
+            {"field": "group", "type": "nominal", "title": "what"},
+            {"field": "value", "type": "quantitative", "title": panel.unit, "format": ","},
+        ],
+    }
+    mark = {"type": "bar", "cornerRadiusEnd": 3, "height": {"band": 0.7}}
+    spec = _framed(values, mark, encoding)
+    return {**spec, "height": max(90, 28 * len(values))}
+
+
+def _totals(panel: Panel, groups: Sequence[str]) -> list[dict[str, Any]]:
+    sums = dict.fromkeys(groups, 0.0)
+    for row in panel.rows:
+        group = _group(panel, row)
+        if group in sums:
+            sums[group] += float(row["value"] or 0)
+    return [{"group": group, "value": value} for group, value in sums.items()]
+
+
+def _pie(panel: Panel) -> dict[str, Any]:
+    ranked = _ranked(panel)
+    values = _totals(panel, ranked[:_MOST_SERIES])
+    rest = sum(item["value"] for item in _totals(panel, ranked[_MOST_SERIES:]))
+    if rest:
+        values.append({"group": _OTHER, "value": rest})
+    order = [item["group"] for item in values]
+    encoding = {
+        "theta": {"field": "value", "type": "quantitative", "stack": True},
+        "order": {"field": "value", "type": "quantitative", "sort": "descending"},
+        "color": {"field": "group", "type": "nominal", "title": None, "sort": order, "legend": {"orient": "right"}},
+        "tooltip": [
+            {"field": "group", "type": "nominal", "title": "what"},
+            {"field": "value", "type": "quantitative", "title": panel.unit, "format": ","},
+        ],
+    }
+    return _framed(values, {"type": "arc", "innerRadius": 58, "padAngle": 0.015, "cornerRadius": 2}, encoding)
+
+
+def _framed(values: list[dict[str, Any]], mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "width": "container",
+        "height": _HEIGHT,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"values": values},
+        "mark": mark,
+        "encoding": encoding,
+    }
+
+
+def _clock(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M")

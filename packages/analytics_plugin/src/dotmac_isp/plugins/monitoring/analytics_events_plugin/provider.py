@@ -1,0 +1,42 @@
+"""What this package gives to the host itself: a collector, where none is configured.
+
+With `ANALYTICS_DB_CONNECTION` unset and a loopback `analytics_host`, the host starts one collector on that port, shared by its tenants;
+one of ours that answers there already is used; anything else on the port is an error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+from dotmac_isp.plugins.core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from dotmac_isp.plugins.core.base import HostService, HostSettings
+
+__all__ = ["provide_host_services"]
+
+_DATABASE: Final = "analytics-db-connection"
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@hookimpl
+async def provide_host_services(settings: HostSettings) -> list[HostService]:
+    """The collector that the host starts, or nothing when another is configured."""
+    if not _is_loopback(settings.values.analytics_host) or await settings.secrets.get(_DATABASE) is not None:
+        return []
+    from .service import CollectorService  # noqa: PLC0415 - hosts that need none load none
+
+    return [
+        CollectorService(
+            host=settings.values.analytics_host, port=settings.values.analytics_port, data_dir=settings.data_dir
+        )
+    ]

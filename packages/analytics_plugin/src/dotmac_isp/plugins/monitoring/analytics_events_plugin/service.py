@@ -1,0 +1,184 @@
+"""The collector as a service of the host: a process of its own that ends with the host."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from dotmac_isp.plugins.core.base import HostService
+from dotmac_isp.plugins.core.errors import ConfigurationError, NotReady
+from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
+
+from ._version import PRODUCT
+from ._wire import ADMIN_SOCKET, tenant_key
+
+if TYPE_CHECKING:
+    import aiohttp
+    from dotmac_isp.plugins.core.api import SecretReader
+
+__all__ = ["CollectorService"]
+
+_log: Final = logging.getLogger(__name__)
+_API_KEY: Final = "analytics-api-key"
+_OWNER: Final = "host"
+_START_SECONDS: Final = 120.0
+_STOP_SECONDS: Final = 25.0
+_PROBE_SECONDS: Final = 5.0
+_OK: Final = 300
+
+
+class CollectorService(HostService):
+    """Starts a collector on `host:port` with its data below `data_dir`, or joins one of ours that is there."""
+
+    name = "analytics collector"
+
+    def __init__(self, *, host: str, port: int, data_dir: Path) -> None:
+        self.host = host
+        self.port = port
+        self._folder = data_dir / "collector"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The collector's process id, when this service started it and it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start or join. Raises `ConfigurationError` when something else has the port, `NotReady` when the collector does not start."""
+        if self.port and await self._ours_answers():
+            _log.info("an analytics collector answers at %s:%s already and is used", self.host, self.port)
+            return
+        await self._spawn()
+
+    async def _ours_answers(self) -> bool:
+        """Whether a collector of ours is on the port; `False`: nobody is. Raises when it is somebody else."""
+        import aiohttp  # noqa: PLC0415
+
+        try:
+            async with _session() as session, session.get(self._address("/v1/about")) as response:
+                answer = msgspec.json.decode(await response.read())
+        except (aiohttp.ClientConnectorError, ConnectionRefusedError):
+            return False
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError):
+            answer = None
+        if isinstance(answer, dict) and answer.get("product") == PRODUCT:
+            return True
+        raise ConfigurationError(
+            f"something else than an analytics collector answers on {self.host}:{self.port}",
+            field="analytics_port",
+            remedy="Stop it, or choose another port (ANALYTICS_PORT)",
+        )
+
+    def _address(self, path: str) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{path}"
+
+    async def _spawn(self) -> None:
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True, mode=0o700)
+        log_file = self._folder / "collector.log"
+        errors = await asyncio.to_thread(log_file.open, "ab")
+        with errors:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                f"{__package__}.collector.main",
+                "serve",
+                "--with-parent",
+                "--host",
+                self.host,
+                "--port",
+                str(self.port),
+                "--data",
+                str(self._folder),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
+        try:
+            await asyncio.wait_for(self._ready(self._process, log_file), _START_SECONDS)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _ready(self, process: asyncio.subprocess.Process, log_file: Path) -> None:
+        line = await process.stdout.readline() if process.stdout is not None else b""
+        if not line:
+            await process.wait()
+            if self.port and await self._ours_answers():
+                return  # another host was quicker
+            words = (await asyncio.to_thread(log_file.read_text, errors="replace")).strip().splitlines()
+            reason = words[-1].removeprefix("dotmac-analytics-collector: ") if words else "it said nothing"
+            raise NotReady(f"the analytics collector does not start: {reason}", remedy=f"Its log is {log_file}")
+        self.port = int(msgspec.json.decode(line)["port"])
+
+    async def stop(self) -> None:
+        """End the collector that was started here; one that was joined goes on."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            _log.warning("the analytics collector did not end within %.0f s and is killed", _STOP_SECONDS)
+            process.kill()
+            await process.wait()
+
+    async def check(self) -> HealthReport:
+        """What the collector says about itself; unhealthy when it does not answer, so that the host starts it anew."""
+        import aiohttp  # noqa: PLC0415
+
+        try:
+            async with _session() as session, session.get(self._address("/v1/health")) as response:
+                answer = msgspec.json.decode(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
+            reason = f"the collector at {self.host}:{self.port} does not answer: {error}"
+            return HealthReport(status=HealthStatus.UNHEALTHY, message=reason)
+        status = HealthStatus.HEALTHY if answer["status"] == "healthy" else HealthStatus.DEGRADED
+        return HealthReport(status=status, message=answer["reason"] or "stores and answers", details=answer)
+
+    async def admit(self, tenant_id: str | None, settings: Any, secrets: SecretReader) -> None:
+        """Tell the collector the tenant's key, over a socket that only the owner of the folder can open."""
+        del settings
+        key = await secrets.get(_API_KEY)
+        if key is not None:
+            await self._tell("POST", {"tenant": tenant_key(tenant_id), "owner": _OWNER, "key": key.reveal()})
+
+    async def dismiss(self, tenant_id: str | None) -> None:
+        """The tenant's key opens nothing any more."""
+        await self._tell("DELETE", {"tenant": tenant_key(tenant_id), "owner": _OWNER})
+
+    async def _tell(self, method: str, wish: dict[str, str]) -> None:
+        import aiohttp  # noqa: PLC0415
+
+        socket = self._folder / ADMIN_SOCKET
+        if not socket.is_socket():
+            _log.warning(
+                "the collector at %s:%s belongs to somebody else, who must let the key of tenant %s in",
+                self.host,
+                self.port,
+                wish["tenant"],
+            )
+            return
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS)
+                ) as session,
+                session.request(method, "http://collector/admin/keys", json=wish) as response,
+            ):
+                if response.status >= _OK:
+                    raise NotReady(f"the analytics collector answers {response.status} to its owner")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise NotReady(f"the analytics collector does not listen to its owner: {error}") from error
+
+
+def _session() -> aiohttp.ClientSession:
+    import aiohttp  # noqa: PLC0415
+
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS))

@@ -1,0 +1,25 @@
+"""The plugin's settings (specification, "Analytics Events Plugin", Configuration)."""
+
+from __future__ import annotations
+
+from dotmac_isp.plugins.core.settings import PluginSettings
+from pydantic import Field
+
+__all__ = ["AnalyticsSettings"]
+
+
+class AnalyticsSettings(PluginSettings):
+    """Where the collector is, and how events are sent to it."""
+
+    analytics_host: str = Field(
+        "localhost", min_length=1, description="Host of the collector; with a loopback name the host starts one itself."
+    )
+    analytics_port: int = Field(8080, ge=1, le=65535, description="Port of the collector.")
+    batch_size: int = Field(100, ge=1, le=10_000, description="Events that make a batch go at once.")
+    flush_interval: float = Field(30.0, gt=0, le=3600, description="Seconds after which a smaller batch goes.")
+    use_tls: bool = Field(False, description="Speak HTTPS to the collector.")
+    request_timeout: float = Field(30.0, gt=0, le=600, description="Seconds for one request to the collector.")
+    max_buffer_mb: int = Field(
+        512, ge=1, le=1_000_000, description="Megabytes of waiting events on disk; beyond that new ones are refused."
+    )
+    max_event_age_days: float = Field(30.0, gt=0, le=3650, description="Older events are refused.")
