@@ -169,13 +169,23 @@ def add_package_session(package: Package) -> None:
 def lint(session: nox.Session) -> None:
     """ruff (rules and format) on everything; mypy, strict, on what ships, on the examples and on the benchmarks."""
     install_everything(session, *root_group("lint"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
     sources = [str(package.folder.relative_to(ROOT) / "src") for package in PACKAGES.values()]
-    session.run("mypy", *sources, env={"MYPYPATH": os.pathsep.join(sources)})
-    for folder in ("examples", "benchmarks"):
-        if any(ROOT.glob(f"{folder}/**/*.py")):
-            session.run("mypy", folder)
+    scripts = [folder for folder in ("examples", "benchmarks") if any(ROOT.glob(f"{folder}/**/*.py"))]
+    commands = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", *sources]]
+    commands += [["mypy", folder] for folder in scripts]
+    session.env["MYPYPATH"] = os.pathsep.join(sources)
+    failed = [" ".join(command) for command in commands if not passes(session, command)]
+    if failed:
+        session.error(f"failed: {'; '.join(failed)}")
+
+
+def passes(session: nox.Session, command: list[str]) -> bool:
+    """Whether *command* succeeds; what comes after it is to be seen in the same run."""
+    try:
+        session.run(*command)
+    except nox.command.CommandFailed:
+        return False
+    return True
 
 
 for _package in PACKAGES.values():
