@@ -124,6 +124,8 @@ class FailureKind(enum.Enum):
     """Why a call gave no result."""
 
     ERROR = "error"
+    #: The plugin could not do what was asked as it was asked (`ValueError`, `PluginError`): the caller's matter.
+    REQUEST = "request"
     #: SystemExit, KeyboardInterrupt or another BaseException out of plugin code.
     CRASHED = "crashed"
     DEADLINE = "deadline"

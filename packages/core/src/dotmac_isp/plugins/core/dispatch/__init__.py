@@ -1,0 +1,26 @@
+"""The one way that a call takes: hooks and handles, through the gate."""
+
+from __future__ import annotations
+
+from ._caller import HookCall, TenantHooks, fill_context, next_request_id
+from ._gate import Failed, Gate, Pending, error_of, kind_of
+from ._handle import Method, public_methods
+from ._member import Member, Seat
+from ._registry import TenantRegistry
+
+__all__ = [
+    "Failed",
+    "Gate",
+    "HookCall",
+    "Member",
+    "Method",
+    "Pending",
+    "Seat",
+    "TenantHooks",
+    "TenantRegistry",
+    "error_of",
+    "fill_context",
+    "kind_of",
+    "next_request_id",
+    "public_methods",
+]

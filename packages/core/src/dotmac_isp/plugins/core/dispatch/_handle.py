@@ -1,0 +1,71 @@
+"""A plugin's handle: what the host application calls its methods on."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+from ..base import BasePlugin
+from ..model import PluginContext
+from ._caller import fill_context
+from ._gate import Failed, error_of
+from ._member import Seat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._gate import Gate
+    from ._member import Member
+
+__all__ = ["Method", "public_methods"]
+
+#: Lifecycle methods belong to the manager; nobody else calls them.
+_RESERVED: Final = frozenset(name for name in vars(BasePlugin) if not name.startswith("_")) | {"api"}
+
+
+def public_methods(kind: type) -> list[str]:
+    """The methods of a plugin's class that can be called through its handle."""
+    return sorted(
+        name
+        for name in dir(kind)
+        if not name.startswith("_")
+        and name not in _RESERVED
+        and inspect.isfunction(inspect.getattr_static(kind, name))
+        and not inspect.isasyncgenfunction(inspect.getattr_static(kind, name))
+    )
+
+
+class Method:
+    """One method of one instance, called through the gate."""
+
+    __slots__ = ("_gate", "_place", "_seat", "_tenant_id")
+
+    def __init__(self, gate: Gate, member: Member, name: str, function: Callable[..., Any]) -> None:
+        self._gate: Final = gate
+        self._seat: Final = Seat(member, name, function)
+        self._tenant_id: Final = member.ref.tenant_id
+        names = list(inspect.signature(function).parameters)
+        #: Where the method takes its context; -1: it takes none.
+        self._place: Final = names.index("context") if "context" in names else -1
+
+    async def __call__(self, *args: Any, context: Any = None, **kwargs: Any) -> Any:
+        """Call it. A `PluginContext` given as `context` also says who calls and until when."""
+        if self._place >= 0 and len(args) > self._place:
+            if context is not None:
+                raise TypeError(f"{self._seat.operation} got its context twice: by position and by name")
+            context, given = args[self._place], True
+        else:
+            given = False
+        caller = fill_context(context if isinstance(context, PluginContext) else None, self._tenant_id)
+        if self._place < 0 and context is not None and not isinstance(context, PluginContext):
+            raise TypeError(f"{self._seat.operation} takes no context of its own; give a PluginContext or leave it out")
+        if self._place >= 0:
+            passed = caller if context is None or isinstance(context, PluginContext) else context
+            if given:
+                args = (*args[: self._place], passed, *args[self._place + 1 :])
+            else:
+                kwargs["context"] = passed
+        outcome = await self._gate.call(self._seat, caller, args, kwargs)
+        if type(outcome) is Failed:
+            raise error_of(outcome)
+        return outcome

@@ -1,0 +1,57 @@
+"""What the gate needs to know of whoever answers a call: an instance, or the host's own hook implementations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..health import Breaker
+    from ..model import Failure, InstanceRef
+    from ..telemetry import CallStats, InstanceMetrics
+
+__all__ = ["Member", "Seat"]
+
+
+class Member:
+    """One who answers calls. `on_strike` is told when its breaker opens, with the failure that did it."""
+
+    __slots__ = ("accepting", "breaker", "calls", "metrics", "on_strike", "permissions", "ref", "why_not")
+
+    def __init__(
+        self,
+        ref: InstanceRef,
+        *,
+        breaker: Breaker,
+        metrics: InstanceMetrics,
+        permissions: dict[str, str] | None = None,
+        on_strike: Callable[[Failure], None] | None = None,
+    ) -> None:
+        self.ref: Final = ref
+        self.breaker: Final = breaker
+        self.metrics: Final = metrics
+        #: The permission that each operation needs, from the manifest's features.
+        self.permissions: Final = permissions or {}
+        self.on_strike: Final = on_strike
+        #: Whether calls may pass; otherwise `why_not` says why they may not.
+        self.accepting = True
+        self.why_not = ""
+        #: Calls under way that suspended; an instance that stops waits for them.
+        self.calls = 0
+
+
+class Seat:
+    """One operation of one member, with everything that can be looked up once looked up once."""
+
+    __slots__ = ("answers", "function", "member", "operation", "permission", "stats")
+
+    def __init__(
+        self, member: Member, operation: str, function: Callable[..., Any], answers: tuple[type, ...] = ()
+    ) -> None:
+        self.member: Final = member
+        self.operation: Final = operation
+        self.function: Final = function
+        self.answers: Final = answers
+        self.permission: Final = member.permissions.get(operation)
+        self.stats: Final[CallStats] = member.metrics.operation(operation)

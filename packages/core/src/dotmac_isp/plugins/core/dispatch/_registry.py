@@ -1,0 +1,147 @@
+"""Whose hook implementations a tenant has: a pluggy plugin manager for each tenant.
+
+Methods of `BasePlugin` subclasses are implementations by name, through pluggy's own extension point.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Final
+
+import pluggy
+
+from ..base import BasePlugin
+from ..hookspecs import HOOKS, PROJECT, DeviceHooks, LifecycleHooks, MetricsHooks, ProviderHooks
+from ._member import Seat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._member import Member
+
+__all__ = ["NOTHING", "HookPlan", "HookSeat", "TenantRegistry", "keywords_for"]
+
+#: The keywords of an implementation that takes none; never written to.
+NOTHING: Final[dict[str, Any]] = {}
+
+_OPTIONS: Final = {
+    "wrapper": False,
+    "hookwrapper": False,
+    "optionalhook": False,
+    "tryfirst": False,
+    "trylast": False,
+    "specname": None,
+}
+
+
+class HookSeat(Seat):
+    """A seat for a hook implementation: also knows which of the hook's arguments it takes."""
+
+    __slots__ = ("keywords", "old_style", "take")
+
+    def __init__(self, member: Member, impl: pluggy.HookImpl, operation: str, answers: tuple[type, ...]) -> None:
+        super().__init__(member, operation, impl.function, answers)
+        #: Picks the arguments that it takes out of the call's.
+        self.take: Final = _picker(tuple(impl.argnames))
+        #: Arguments with defaults; pluggy never passes them, we do.
+        self.keywords: Final[tuple[str, ...]] = tuple(impl.kwargnames)
+        self.old_style: Final[bool] = impl.hookwrapper
+
+
+class HookPlan:
+    """One hook of one tenant, resolved: who is called, in order, and around what."""
+
+    __slots__ = ("names", "seats", "version", "wrappers")
+
+    def __init__(self, version: int, names: frozenset[str], seats: list[HookSeat], wrappers: list[HookSeat]) -> None:
+        self.version: Final = version
+        self.names: Final = names
+        self.seats: Final = seats
+        self.wrappers: Final = wrappers
+
+
+class _Hooks(pluggy.PluginManager):
+    """pluggy's manager, in which `BasePlugin` methods named as hooks need no marker."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        if not isinstance(plugin, BasePlugin):
+            return super().parse_hookimpl_opts(plugin, name)
+        if name not in HOOKS:
+            return None
+        marked = super().parse_hookimpl_opts(plugin, name)
+        return marked if marked is not None else pluggy.HookimplOpts(**_OPTIONS)  # type: ignore[typeddict-item]
+
+
+class TenantRegistry:
+    """The hook implementations of one tenant. `version` grows with every change, so that plans are made anew."""
+
+    __slots__ = ("_members", "_plans", "_pluggy", "version")
+
+    def __init__(self) -> None:
+        self._pluggy: Final = _Hooks(PROJECT)
+        for family in (LifecycleHooks, DeviceHooks, MetricsHooks, ProviderHooks):
+            self._pluggy.add_hookspecs(family)
+        self._members: dict[str, Member] = {}
+        self._plans: dict[str, HookPlan] = {}
+        self.version = 0
+
+    def register(self, plugin: object, member: Member, *, name: str) -> None:
+        """Add an implementer. Raises pluggy's `PluginValidationError` when a hook's arguments are not the specification's."""
+        try:
+            self._pluggy.register(plugin, name=name)
+        except Exception:
+            # pluggy keeps what it took before it found the fault
+            if self._pluggy.has_plugin(name):
+                self._pluggy.unregister(name=name)
+            raise
+        self._members[name] = member
+        self.version += 1
+
+    def unregister(self, name: str) -> None:
+        """Take an implementer out; no error when it is not there."""
+        if self._members.pop(name, None) is not None:
+            self._pluggy.unregister(name=name)
+            self.version += 1
+
+    def hooks_of(self, name: str) -> list[str]:
+        """The hooks that an implementer implements."""
+        plugin = self._pluggy.get_plugin(name)
+        callers = self._pluggy.get_hookcallers(plugin) if plugin is not None else None
+        return sorted(caller.name for caller in callers or ())
+
+    def plan(self, hook: str) -> HookPlan:
+        """Who is called for a hook now."""
+        plan = self._plans.get(hook)
+        if plan is None or plan.version != self.version:
+            plan = self._plans[hook] = self._make_plan(hook)
+        return plan
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def _make_plan(self, hook: str) -> HookPlan:
+        caller: pluggy.HookCaller = getattr(self._pluggy.hook, hook)
+        assert caller.spec is not None  # noqa: S101 - every hook in HOOKS is specified
+        seats: list[HookSeat] = []
+        wrappers: list[HookSeat] = []
+        # pluggy keeps the one to be called first at the end
+        for impl in reversed(caller.get_hookimpls()):
+            member = self._members[impl.plugin_name]
+            wraps = impl.wrapper or impl.hookwrapper
+            seat = HookSeat(member, impl, hook, () if wraps else HOOKS[hook].answers)
+            (wrappers if wraps else seats).append(seat)
+        return HookPlan(self.version, frozenset(caller.spec.argnames), seats, wrappers)
+
+
+def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    if names:
+        (name,) = names
+        return lambda values: (values[name],)
+    return lambda _: ()
+
+
+def keywords_for(seat: HookSeat, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a hook's arguments that an implementation declares with defaults."""
+    return {name: values[name] for name in seat.keywords if name in values}

@@ -1,0 +1,177 @@
+"""Where inline plugin code runs: in a task of its own, under a fence, at next to no cost while it does not suspend.
+
+Most calls finish without waiting for anything. Making a task for each of them would cost ten times the call, and running
+them in the caller's task would let plugin code cancel its caller (`asyncio.timeout`, task groups and anyio's scopes all
+take hold of the current task). So the fence keeps parked tasks: a call's first stretch runs at once, with a parked task as
+the current one; only when the code suspends does that task wake up and carry it on. The task's identity is the same before
+and after. `_enter_task` and `_leave_task` are asyncio's documented means for this ("Extending", "Task lifetime support").
+
+Nothing that plugin code raises passes the fence by itself, `SystemExit` included: a task that ends with it would take the
+event loop with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context, copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
+
+from .._scope import current_scope
+
+if TYPE_CHECKING:
+    from .._scope import CallScope
+
+__all__ = ["Fence", "Running"]
+
+
+class Running:
+    """A call that suspended. Await `finished`, then read `value` or `error`."""
+
+    __slots__ = ("_context", "_loop", "_park", "_step", "_yielded", "error", "finished", "task", "value")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._step: Any = None
+        self._yielded: Any = None
+        self._context: Context | None = None
+        self._park: asyncio.Future[None] = loop.create_future()
+        self.finished: asyncio.Future[None] | None = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.task: Final = asyncio.Task(self._live(), loop=loop, name="dotmac-fence")
+
+    def carry_on(self, step: Any, yielded: Any, context: Context) -> asyncio.Future[None]:
+        """Wake the parked task up for the rest of a call that suspended on `yielded`."""
+        self._step, self._yielded, self._context = step, yielded, context
+        self.finished = self._loop.create_future()
+        if not self._park.done():
+            self._park.set_result(None)
+        return self.finished
+
+    async def _live(self) -> None:
+        thrown: BaseException | None = None
+        try:
+            await self._park
+        except asyncio.CancelledError as error:
+            if self._step is None:
+                raise
+            thrown = error  # meant for the call, which suspended just now
+        try:
+            self.value = await _Rest(self._step, self._yielded, self._context, thrown)
+        except BaseException as error:  # noqa: BLE001 - keeping it here is what the fence is for
+            self.error = error
+        finally:
+            self._step = self._yielded = self._context = None
+            if self.finished is not None and not self.finished.done():
+                self.finished.set_result(None)
+
+
+class _Rest:
+    """The rest of a suspended call, as an awaitable that first waits for what the call was waiting for."""
+
+    __slots__ = ("_context", "_step", "_thrown", "_yielded")
+
+    def __init__(self, step: Any, yielded: Any, context: Context | None, thrown: BaseException | None) -> None:
+        self._step, self._yielded, self._context, self._thrown = step, yielded, context, thrown
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step, yielded, thrown = self._step, self._yielded, self._thrown
+        assert self._context is not None  # noqa: S101 - set by carry_on, always
+        run = self._context.run
+        try:
+            if thrown is not None:
+                yielded = run(step.throw, thrown)
+            elif hasattr(yielded, "_asyncio_future_blocking"):
+                # Somebody else may have awaited the same future meanwhile and cleared the mark.
+                yielded._asyncio_future_blocking = True  # noqa: SLF001 - asyncio's protocol between futures and tasks
+            while True:
+                try:
+                    value = yield yielded
+                except BaseException as error:  # noqa: BLE001 - the call decides what becomes of it
+                    yielded = run(step.throw, error)
+                else:
+                    yielded = run(step.send, value)
+        except StopIteration as stop:
+            return stop.value
+
+
+class _Suspended:
+    __slots__ = ("step", "yielded")
+
+    def __init__(self, step: Any, yielded: Any) -> None:
+        self.step = step
+        self.yielded = yielded
+
+
+def _first_stretch(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], scope: CallScope
+) -> Any:
+    current_scope.set(scope)
+    result = function(*args, **kwargs)
+    if type(result) is CoroutineType:
+        step: Any = result
+    elif isinstance(result, Awaitable):
+        step = result.__await__()
+    else:
+        return result
+    try:
+        yielded = step.send(None) if hasattr(step, "send") else next(step)
+    except StopIteration as stop:
+        return stop.value
+    return _Suspended(step, yielded)
+
+
+class Fence:
+    """Runs plugin code of one event loop. `close` ends the parked tasks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Final = loop
+        self._parked: list[Running] = []
+        #: The scope of the plugin code that has the loop right now; the blocking watch reads it from its thread.
+        self.at_work: CallScope | None = None
+
+    def begin(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], scope: CallScope
+    ) -> Any:
+        """Run the first stretch. Gives the call's value, raises what it raised, or gives a `Running` to be awaited.
+
+        Must be called from within a task of the fence's loop.
+        """
+        loop = self._loop
+        parked = self._parked
+        runner = parked.pop() if parked else Running(loop)
+        task = runner.task
+        if task.cancelling():  # the call before asked for its own task to be cancelled, and did not wait for it
+            runner = Running(loop)
+            task = runner.task
+        caller: Any = asyncio.current_task(loop)
+        context = copy_context()
+        outer = self.at_work
+        self.at_work = scope
+        _leave_task(loop, caller)
+        _enter_task(loop, task)
+        try:
+            result = context.run(_first_stretch, function, args, kwargs, scope)
+        except BaseException:
+            parked.append(runner)
+            raise
+        finally:
+            _leave_task(loop, task)
+            _enter_task(loop, caller)
+            self.at_work = outer
+        if type(result) is _Suspended:
+            runner.carry_on(result.step, result.yielded, context)
+            return runner
+        parked.append(runner)
+        return result
+
+    async def close(self) -> None:
+        """Cancel the parked tasks and wait for their end. Calls under way are their callers' business."""
+        parked, self._parked = self._parked, []
+        for runner in parked:
+            runner.task.cancel()
+        if parked:
+            await asyncio.wait([runner.task for runner in parked])

@@ -1,0 +1,91 @@
+"""What an instance in the host's own process gets from the host."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .._scope import CallScope, current_scope
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
+
+    from ..api import HookRelay, MetricRecorder, SecretReader, Storage
+    from ..model import PluginInfo
+
+__all__ = ["InlineAPI"]
+
+T = TypeVar("T")
+
+
+class InlineAPI:
+    """`PluginAPI` for inline instances; see `dotmac_isp.plugins.core.api` for what each part promises."""
+
+    def __init__(
+        self,
+        *,
+        info: PluginInfo,
+        tenant_id: str | None,
+        settings: Any,
+        secrets: SecretReader,
+        storage: Storage,
+        logger: logging.LoggerAdapter[logging.Logger],
+        metrics: MetricRecorder,
+        hooks: HookRelay,
+        data_dir: Path,
+        report: Callable[[CallScope, BaseException], None],
+    ) -> None:
+        self.info: Final = info
+        self.plugin_id: Final = info.id
+        self.tenant_id: Final = tenant_id
+        self.settings = settings
+        self.secrets: Final = secrets
+        self.storage: Final = storage
+        self.logger: Final = logger
+        self.metrics: Final = metrics
+        self.hooks: Final = hooks
+        self._data_dir: Final = data_dir
+        self._report: Final = report
+        self._cleanups: list[Callable[[], Awaitable[None] | None]] = []
+
+    @property
+    def data_dir(self) -> Path:
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._data_dir
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T | None]:
+        scope = CallScope(self.plugin_id, self.tenant_id, f"task {name}")
+        context = copy_context()
+        context.run(current_scope.set, scope)
+        return asyncio.get_running_loop().create_task(
+            self._watched(work, scope), name=f"{self.plugin_id}: {name}", context=context
+        )
+
+    def on_cleanup(self, callback: Callable[[], Awaitable[None] | None]) -> None:
+        self._cleanups.append(callback)
+
+    def grpc_target(self, host: str, port: int) -> tuple[str, list[tuple[str, Any]]]:
+        # An IPv6 address needs brackets before a port.
+        return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), []
+
+    async def run_cleanups(self) -> None:
+        """Run the registered cleanups, last registered first. One that fails is reported and does not stop the others."""
+        while self._cleanups:
+            callback = self._cleanups.pop()
+            try:
+                result = callback()
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:  # noqa: BLE001 - reported; the other cleanups go on
+                self._report(CallScope(self.plugin_id, self.tenant_id, "cleanup callback"), error)
+
+    async def _watched(self, work: Coroutine[Any, Any, T], scope: CallScope) -> T | None:
+        try:
+            return await work
+        except Exception as error:  # noqa: BLE001 - reported as the instance's failure
+            self._report(scope, error)
+            return None

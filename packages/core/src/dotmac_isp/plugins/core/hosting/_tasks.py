@@ -1,0 +1,99 @@
+"""The tasks that plugin code makes: fenced, counted to their instance, ended with it.
+
+A task that ends with `SystemExit` stops the event loop, and `asyncio.create_task` is open to everybody. So while the manager
+runs, its loop makes tasks through a factory that looks at whose code is asking: tasks of the host are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from .._scope import current_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .._scope import CallScope
+
+__all__ = ["PluginTaskCrash", "TaskKeeper"]
+
+Owner = tuple[str, str | None]
+
+
+class PluginTaskCrash(RuntimeError):  # noqa: N818 - named for what happened
+    """Stands in for a `SystemExit` or the like that a plugin's task ended with."""
+
+
+class TaskKeeper:
+    """Watches over the tasks of plugin code on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[CallScope, BaseException], None]) -> None:
+        self._loop: Final = loop
+        self._report: Final = report
+        self._before: Any = None
+        self._tasks: dict[Owner, weakref.WeakSet[asyncio.Task[Any]]] = {}
+        self._scopes: weakref.WeakKeyDictionary[asyncio.Task[Any], CallScope] = weakref.WeakKeyDictionary()
+
+    def install(self) -> None:
+        """Become the loop's task factory, in front of the one that is there."""
+        self._before = self._loop.get_task_factory()
+        self._loop.set_task_factory(self._make)  # type: ignore[arg-type]  # typeshed differs between Python versions
+
+    def uninstall(self) -> None:
+        """Give the loop its former factory back, unless somebody else put one in front of ours."""
+        if self._loop.get_task_factory() == self._make:
+            self._loop.set_task_factory(self._before)
+
+    def scope_of(self, task: asyncio.Task[Any] | None) -> CallScope | None:
+        """Whose task it is; `None` for the host's own."""
+        return None if task is None else self._scopes.get(task)
+
+    def of(self, plugin_id: str, tenant_id: str | None) -> list[asyncio.Task[Any]]:
+        """The instance's tasks that still run."""
+        return [task for task in self._tasks.get((plugin_id, tenant_id), ()) if not task.done()]
+
+    def adopt(self, task: asyncio.Task[Any], scope: CallScope) -> None:
+        """Count a task to the instance in `scope`."""
+        self._scopes[task] = scope
+        self._tasks.setdefault((scope.plugin_id, scope.tenant_id), weakref.WeakSet()).add(task)
+
+    async def end(self, plugin_id: str, tenant_id: str | None, *, patience: float) -> list[asyncio.Task[Any]]:
+        """Cancel the instance's tasks and wait `patience` seconds; gives those that ignored it."""
+        this = asyncio.current_task()
+        tasks = [task for task in self.of(plugin_id, tenant_id) if task is not this]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=patience)
+            if left:
+                return sorted(left, key=lambda task: task.get_name())
+        self._tasks.pop((plugin_id, tenant_id), None)
+        return []
+
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        context = options.get("context")
+        scope = current_scope.get() if context is None else context.get(current_scope)
+        work = coro if scope is None or not asyncio.iscoroutine(coro) else self._fenced(coro, scope)
+        make = self._before if self._before is not None else _plain_task
+        task = make(loop, work, **options)
+        if scope is not None:
+            self.adopt(task, scope)
+            if work is not coro:
+                # A task that is cancelled before its first step never awaits what it wraps.
+                task.add_done_callback(lambda _: coro.close())
+        return task
+
+    async def _fenced(self, coro: Coroutine[Any, Any, Any], scope: CallScope) -> Any:
+        try:
+            return await coro
+        except (Exception, asyncio.CancelledError):
+            raise  # whoever awaits the task gets it
+        except BaseException as error:  # noqa: BLE001 - it would stop the event loop
+            self._report(scope, error)
+            raise PluginTaskCrash(f"{scope.plugin_id}: a task ended with {type(error).__name__}: {error}") from None
+
+
+def _plain_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(coro, loop=loop, **options)

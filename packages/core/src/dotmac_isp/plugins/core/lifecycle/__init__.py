@@ -1,0 +1,10 @@
+"""One instance's life: its states, its steps, its failures and their remedies."""
+
+from __future__ import annotations
+
+from ._house import House, Tenant
+from ._instance import Instance, instance_folder
+from ._states import StateMachine, StateRecord
+from ._status import InstanceStatus
+
+__all__ = ["House", "Instance", "InstanceStatus", "StateMachine", "StateRecord", "Tenant", "instance_folder"]

@@ -1,0 +1,70 @@
+"""What every instance shares with the others of its host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
+
+    from .._scope import CallScope
+    from ..api import HookRelay, Storage
+    from ..audit import AuditTrail
+    from ..dispatch import Gate, TenantRegistry
+    from ..health import Limits
+    from ..hosting import Fence, TaskKeeper
+    from ..secrets import SecretChain
+    from ..telemetry import Telemetry
+    from ._instance import Instance
+
+__all__ = ["House", "Tenant"]
+
+
+class Tenant(msgspec.Struct, kw_only=True):
+    """One tenant in this host."""
+
+    id: str | None
+    registry: Any  # TenantRegistry; msgspec needs run-time types
+    hooks: Any  # TenantHooks
+    instances: dict[str, Any] = msgspec.field(default_factory=dict)
+    suspended: bool = False
+
+
+class House(Protocol):
+    """The host's side of an instance; the manager is one."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def fence(self) -> Fence: ...
+    @property
+    def tasks(self) -> TaskKeeper: ...
+    @property
+    def telemetry(self) -> Telemetry: ...
+    @property
+    def audit(self) -> AuditTrail: ...
+    @property
+    def secrets(self) -> SecretChain: ...
+
+    def redact(self, text: str) -> str: ...
+    def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage: ...
+    def hooks_without(self, tenant_id: str | None, plugin_id: str) -> HookRelay: ...
+    def registry_of(self, tenant_id: str | None) -> TenantRegistry: ...
+    def report(self, scope: CallScope, error: BaseException) -> None: ...
+    def run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run host work in the background; it ends with the host."""
+
+    @property
+    def before_activation(self) -> Callable[[Instance], Awaitable[None]]:
+        """Starts what the plugin needs once per host, and tells it about the instance."""
+
+    @property
+    def retry(self) -> Callable[[Instance], Awaitable[None]]:
+        """Starts the instance anew, as the operator would."""

@@ -1,0 +1,38 @@
+"""What status shows of an instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..model import HealthReport, PluginState, SecurityLevel
+from ._states import StateRecord
+
+__all__ = ["InstanceStatus"]
+
+
+class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance at one moment. Times are Unix times in seconds."""
+
+    plugin_id: str
+    tenant_id: str | None
+    version: str
+    state: PluginState
+    reason: str
+    since: float
+    health: HealthReport
+    breaker: str
+    attempts: int
+    retry_at: float | None
+    policy: str
+    security_level: SecurityLevel
+    #: Features that are off for want of optional secrets, with the names of these.
+    switched_off: dict[str, tuple[str, ...]]
+    tasks: int
+    history: tuple[StateRecord, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain

@@ -1,0 +1,273 @@
+"""What every part of the manager builds on: what is installed, configured and running."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from ..dependencies import dependants, pip_name, plan
+from ..discovery import discover, load_settings_model
+from ..errors import ConfigurationError, DiscoveryError, InstanceNotFoundError, LifecycleError
+from ..health import Limits
+from ..licensing import CommunityLicences
+from ..lifecycle import Instance
+from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
+from ..permissions import OpenAuthoriser
+from ..settings import Configuration, resolve, state_home
+from ._inventory import nearest_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from ..audit import AuditTrail
+    from ..discovery import Discovery, InstalledPlugin, Problem
+    from ..licensing import LicenceBook
+    from ..lifecycle import Tenant
+    from ..permissions import Authoriser
+    from ..secrets import SecretProvider
+    from ..settings import ResolvedSettings
+    from ..telemetry import Telemetry
+    from ._building import Building
+    from ._services import HostServices
+
+__all__ = ["ManagerBase"]
+
+_LOG: Final = logging.getLogger("dotmac.host")
+_S = PluginState
+
+
+class ManagerBase:
+    """Runs plugins for tenants. `async with PluginManager() as plugins: …`, or `start()` and `stop()`.
+
+    :param home: state and configuration folder; default `DOTMAC_HOME`, else the platform's place for `dotmac-plugins`.
+    :param environment: the deployment scenario that applies where a call names none.
+    :param storage_url: where plugins' documents are kept; default a SQLite file in `home`.
+    :param blocked: versions that must not load, by plugin id (`"<1.2 | loses events"`).
+    :param safe_mode: `"all"`, or the ids of plugins that stay off; default what `DOTMAC_SAFE_MODE` says.
+    :param required: plugins without which `start` fails, because they are not installed or cannot be used.
+    :param secret_providers: where secrets come from, in the order they are asked.
+    :param health_interval, metrics_interval: seconds between background rounds; 0 switches them off.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path | None = None,
+        environment: str | None = None,
+        storage_url: str | None = None,
+        limits: Limits | None = None,
+        blocked: Mapping[str, str] | None = None,
+        safe_mode: str | Iterable[str] | None = None,
+        required: Iterable[str] = (),
+        secret_providers: Iterable[SecretProvider] | None = None,
+        authoriser: Authoriser | None = None,
+        licences: LicenceBook | None = None,
+        health_interval: float = 30.0,
+        metrics_interval: float = 60.0,
+        at_once: int = 16,
+    ) -> None:
+        self.home: Final = home if home is not None else state_home()
+        self.environment = environment
+        self._storage_url: Final = storage_url
+        self._limits: Final = limits or Limits()
+        self._blocked: Final = dict(blocked or {})
+        self._safe: Final = _safe_mode(os.environ.get("DOTMAC_SAFE_MODE", "") if safe_mode is None else safe_mode)
+        self._required: Final = tuple(required)
+        self._providers: Final = secret_providers
+        self._authoriser: Final = authoriser or OpenAuthoriser()
+        self._licences: Final = licences or CommunityLicences()
+        self._intervals: Final = (health_interval, metrics_interval)
+        self._at_once: Final = at_once
+        self._building: Building | None = None
+        self._services: HostServices | None = None
+        self._discovery: Discovery | None = None
+        self._configuration: Configuration | None = None
+        self._overrides: dict[InstanceRef, dict[str, Any]] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether `start` was called and `stop` was not."""
+        return self._building is not None
+
+    @property
+    def configuration(self) -> Configuration:
+        """What the configuration files say."""
+        if self._configuration is None:
+            self._configuration = Configuration.read(self.home)
+        return self._configuration
+
+    @property
+    def discovery(self) -> Discovery:
+        """What is installed, and what cannot be used and why."""
+        return self._discovery if self._discovery is not None else self.rediscover()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Installed plugins that cannot be used, and what the configuration names wrongly."""
+        return (*self.discovery.problems, *self.configuration.check_against(self.discovery))
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Numbers of all calls; `telemetry.render()` gives Prometheus' text format."""
+        return self._house.telemetry
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
+        return self._house.audit
+
+    def rediscover(self) -> Discovery:
+        """Look again at what is installed, as after a `pip install`. Instances that run are not touched."""
+        self._discovery = discover(blocked=self._blocked)
+        for problem in self._discovery.problems:
+            _LOG.warning("%s", problem)
+        return self._discovery
+
+    def reread_configuration(self) -> Configuration:
+        """Read the configuration files again. When they cannot be used, this raises and the old ones stay in force."""
+        self._configuration = Configuration.read(self.home)
+        return self._configuration
+
+    # inside
+
+    @property
+    def _house(self) -> Building:
+        if self._building is None:
+            raise LifecycleError(
+                "this PluginManager is not running", remedy="await plugins.start() first, or use async with"
+            )
+        return self._building
+
+    @property
+    def _running_services(self) -> HostServices:
+        services = self._services
+        if services is None:
+            raise LifecycleError(
+                "this PluginManager is not running", remedy="await plugins.start() first, or use async with"
+            )
+        return services
+
+    def _ref(self, plugin_id: str, tenant_id: str | None) -> InstanceRef:
+        return InstanceRef(plugin_id, validate_tenant_id(tenant_id))
+
+    def _instances(self) -> list[Instance]:
+        return [instance for tenant in self._house.tenants.values() for instance in tenant.instances.values()]
+
+    def _find(self, ref: InstanceRef) -> Instance | None:
+        tenant = self._house.tenants.get(ref.tenant_id)
+        return None if tenant is None else tenant.instances.get(ref.plugin_id)
+
+    def _existing(self, ref: InstanceRef) -> Instance:
+        instance = self._find(ref)
+        if instance is not None:
+            return instance
+        if ref.plugin_id not in self.discovery.plugins:
+            self._usable(ref.plugin_id)
+        raise InstanceNotFoundError(
+            f"{ref.plugin_id} is not loaded for tenant {tenant_label(ref.tenant_id)}",
+            remedy=f"await plugins.load({ref.plugin_id!r}, tenant_id={ref.tenant_id!r})",
+        )
+
+    def _usable(self, plugin_id: str) -> InstalledPlugin:
+        """The installed plugin, or the reason why there is none."""
+        plugin = self.discovery.plugins.get(plugin_id)
+        if plugin is None:
+            plugin = self.rediscover().plugins.get(plugin_id)
+        if plugin is not None:
+            return plugin
+        problem = self.discovery.problem(plugin_id)
+        if problem is not None:
+            raise DiscoveryError(problem.message, plugin_id=plugin_id, remedy=problem.remedy)
+        raise DiscoveryError(
+            f"there is no plugin {plugin_id!r}",
+            plugin_id=plugin_id,
+            remedy=nearest_plugin(plugin_id, self.discovery.plugins, pip_name(plugin_id)),
+        )
+
+    def _check_required(self) -> None:
+        for plugin_id in self._required:
+            self._usable(plugin_id)
+
+    def _why_off(self, plugin_id: str, environment: str | None, tenant_id: str | None) -> str | None:
+        if self._safe is None or plugin_id in self._safe:
+            return "safe mode"
+        enabled, why = self.configuration.enabled(plugin_id, environment or self.environment, tenant_id)
+        return None if enabled else why
+
+    def _check_enabled(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> None:
+        why = self._why_off(plugin.id, environment, ref.tenant_id)
+        if why is not None:
+            instance = self._find(ref)
+            if instance is None:
+                self._place(plugin, ref, environment).disable(why)
+            raise LifecycleError(f"{plugin.id} is off for tenant {tenant_label(ref.tenant_id)}: {why}")
+        for problem in self.configuration.check_against(self.discovery):
+            if problem.plugin_id == plugin.id and problem.severity == "error":
+                raise ConfigurationError(problem.message, remedy=problem.remedy)
+
+    def _tenant_is_suspended(self, tenant_id: str | None) -> bool:
+        tenant = self._house.tenant(tenant_id)
+        if not tenant.suspended and tenant_id is not None:
+            tenant.suspended = self.configuration.suspended(tenant_id)
+        return bool(tenant.suspended)
+
+    def _instance(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> Instance:
+        instance = self._find(ref)
+        if instance is None or instance.state in {_S.UNLOADED, _S.DISABLED}:
+            instance = self._place(plugin, ref, environment)
+        elif environment is not None:
+            instance.environment = environment
+        return instance
+
+    def _place(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> Instance:
+        nothing = resolve(plugin.id, None, layers=())
+        instance = Instance(plugin, ref.tenant_id, self._house, nothing)
+        instance.environment = environment or self.environment
+        self._house.tenant(ref.tenant_id).instances[plugin.id] = instance
+        return instance
+
+    def _settings_for(self, instance: Instance) -> ResolvedSettings:
+        """The instance's settings, read anew; what is wrong with them becomes its state."""
+        try:
+            return self._resolve(instance.plugin, instance.ref, instance.environment)
+        except (ConfigurationError, DiscoveryError) as error:
+            if instance.state is not _S.ACTIVE:
+                instance.misconfigured(str(error))
+            raise
+
+    def _resolve(
+        self,
+        plugin: InstalledPlugin,
+        ref: InstanceRef,
+        environment: str | None,
+        *,
+        override: Mapping[str, Any] | None = None,
+    ) -> ResolvedSettings:
+        model = load_settings_model(plugin)
+        layers = self.configuration.layers(
+            plugin,
+            environment=environment or self.environment,
+            tenant_id=ref.tenant_id,
+            override=self._overrides.get(ref) if override is None else override,
+            model_class=model,
+        )
+        return resolve(plugin.id, model, layers=layers)
+
+    def _dependants(self, ref: InstanceRef) -> list[Instance]:
+        """The tenant's instances that require this one, those that must stop first first."""
+        tenant = self._house.tenant(ref.tenant_id)
+        manifests = {one: instance.plugin.manifest for one, instance in tenant.instances.items()}
+        return [tenant.instances[one] for one in dependants(manifests, ref.plugin_id)]
+
+    def _in_stop_order(self, tenant: Tenant) -> list[Instance]:
+        manifests = {one: instance.plugin.manifest for one, instance in tenant.instances.items()}
+        order = plan(manifests)
+        return [tenant.instances[one] for one in (*order.held_back, *reversed(order.order))]
+
+
+def _safe_mode(said: str | Iterable[str]) -> frozenset[str] | None:
+    """The plugins that stay off; `None` for all."""
+    names = [part.strip() for part in said.split(",")] if isinstance(said, str) else list(said)
+    return None if "all" in names else frozenset(name for name in names if name)

@@ -1,0 +1,197 @@
+"""What the instances of one running host share; made at `start`, taken down at `stop`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..audit import AuditTrail
+from ..dispatch import Gate, Member, TenantHooks, TenantRegistry
+from ..health import Breaker
+from ..hosting import BlockingWatch, Fence, TaskKeeper
+from ..lifecycle import Tenant
+from ..model import InstanceRef, tenant_label
+from ..secrets import EnvironmentSecrets, FileSecrets, Redactor, SecretChain
+from ..storage import open_storage
+from ..telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from .._scope import CallScope
+    from ..api import Storage
+    from ..health import Limits
+    from ..licensing import LicenceBook
+    from ..lifecycle import Instance
+    from ..permissions import Authoriser
+    from ..secrets import SecretProvider
+    from ..storage import StorageEngine
+
+__all__ = ["Building", "default_providers"]
+
+_LOG: Final = logging.getLogger("dotmac.host")
+
+
+def default_providers(home: Path) -> list[SecretProvider]:
+    """Where secrets come from when the operator says nothing else: systemd's credentials, `home/secrets`, the environment."""
+    folders = [Path(given)] if (given := os.environ.get("CREDENTIALS_DIRECTORY")) else []
+    folders += [home / "secrets"] if (home / "secrets").is_dir() else []
+    return [*(FileSecrets(folder) for folder in folders), EnvironmentSecrets()]
+
+
+class Building:
+    """The house that instances live in (`lifecycle.House`)."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        limits: Limits,
+        authoriser: Authoriser,
+        licences: LicenceBook,
+        providers: Iterable[SecretProvider],
+        before_activation: Callable[[Instance], Coroutine[Any, Any, None]],
+        retry: Callable[[Instance], Coroutine[Any, Any, None]],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.home: Final = home
+        self.limits: Final = limits
+        self.redactor: Final = Redactor()
+        self.telemetry: Final = Telemetry()
+        self.audit: Final = AuditTrail(redact=self.redact)
+        self.secrets: Final = SecretChain(providers, redactor=self.redactor)
+        self.fence: Final = Fence(loop)
+        self.tasks: Final = TaskKeeper(loop, self.report)
+        self.gate: Final = Gate(
+            self.fence,
+            self.tasks,
+            authoriser=authoriser,
+            licences=licences,
+            audit=self.audit,
+            redact=self.redact,
+            call_limit=limits.call,
+        )
+        self.tenants: Final[dict[str | None, Tenant]] = {}
+        self.before_activation: Final = before_activation
+        self.retry: Final = retry
+        self._loop: Final = loop
+        self._watch: Final = BlockingWatch(
+            loop, self.fence, self.tasks, limit=limits.blocking, report=self._report_blocking
+        )
+        self._background: set[asyncio.Task[None]] = set()
+        self._registered: list[tuple[object, str, str | None, bool]] = []
+        self._storage: StorageEngine | None = None
+
+    async def open(self, storage_url: str | None) -> None:
+        """Open the store, and take hold of the event loop."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._storage = await open_storage(storage_url, home=self.home)
+        self.tasks.install()
+        self._watch.start()
+
+    async def close(self) -> None:
+        """Let go of everything. Every part is tried, whatever another one does."""
+        for task in list(self._background):
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background, timeout=self.limits.cancellation)
+        self._watch.stop()
+        self.tasks.uninstall()
+        try:
+            if self._storage is not None:
+                await self._storage.close()
+        finally:
+            await self.fence.close()
+
+    # tenants and what belongs to them
+
+    def tenant(self, tenant_id: str | None) -> Tenant:
+        """The tenant's part of the house, made at first use."""
+        tenant = self.tenants.get(tenant_id)
+        if tenant is None:
+            registry = TenantRegistry()
+            tenant = Tenant(id=tenant_id, registry=registry, hooks=TenantHooks(tenant_id, registry, self.gate))
+            self.tenants[tenant_id] = tenant
+            for plugin, name, only, everywhere in self._registered:
+                if everywhere or only == tenant_id:
+                    self._seat(tenant, plugin, name)
+        return tenant
+
+    def register(self, plugin: object, name: str, tenant_id: str | None, *, everywhere: bool) -> None:
+        """Add hook implementations of the host itself."""
+        targets = [*self.tenants.values()] if everywhere else [self.tenant(tenant_id)]
+        for tenant in targets:
+            self._seat(tenant, plugin, name)
+        self._registered.append((plugin, name, tenant_id, everywhere))
+
+    def unregister(self, name: str) -> None:
+        """Take the host's own implementations out again."""
+        self._registered = [entry for entry in self._registered if entry[1] != name]
+        for tenant in self.tenants.values():
+            tenant.registry.unregister(name)
+
+    def registry_of(self, tenant_id: str | None) -> TenantRegistry:
+        registry: TenantRegistry = self.tenant(tenant_id).registry
+        return registry
+
+    def hooks_without(self, tenant_id: str | None, plugin_id: str) -> TenantHooks:
+        return TenantHooks(tenant_id, self.registry_of(tenant_id), self.gate, without=plugin_id)
+
+    def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage:
+        return self.engine.scope(tenant_id, plugin_id)
+
+    @property
+    def engine(self) -> StorageEngine:
+        assert self._storage is not None  # noqa: S101 - open() is the first thing a manager does
+        return self._storage
+
+    # what happens beside the calls
+
+    def redact(self, text: str) -> str:
+        return self.redactor.redact(text)
+
+    def run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        # In a context of its own: it must not count as the work of the plugin whose call happened to start it.
+        task = self._loop.create_task(work, name=f"dotmac: {name}", context=contextvars.Context())
+        self._background.add(task)
+        task.add_done_callback(self._background_ended)
+
+    def report(self, scope: CallScope, error: BaseException) -> None:
+        """A plugin's own task or callback failed."""
+        text = self.redact(f"{type(error).__name__}: {error}")
+        where = f"{scope.plugin_id}@{tenant_label(scope.tenant_id)}"
+        _LOG.error("%s: %s failed: %s", where, scope.operation, text)
+        self.audit.record(scope.operation, "failed", detail=text, plugin_id=scope.plugin_id, tenant_id=scope.tenant_id)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("%s failed", task.get_name(), exc_info=error)
+
+    def _seat(self, tenant: Tenant, plugin: object, name: str) -> None:
+        ref = InstanceRef(name, tenant.id)
+        breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_pause)
+        member = Member(ref, breaker=breaker, metrics=self.telemetry.instance(name, tenant.id))
+        tenant.registry.register(plugin, member, name=name)
+
+    def _report_blocking(self, scope: CallScope | None, seconds: float, stack: str) -> None:
+        """Called on the watch's thread."""
+        whose = (
+            f"{scope.plugin_id}@{tenant_label(scope.tenant_id)} {scope.operation}" if scope else "the host's own code"
+        )
+        _LOG.error("the event loop has been blocked for %.1f s by %s:\n%s", seconds, whose, self.redact(stack))
+
+        def record() -> None:
+            self.audit.record(
+                "event loop",
+                "blocked",
+                detail=f"by {whose}\n{stack}",
+                plugin_id=scope.plugin_id if scope else "",
+                tenant_id=scope.tenant_id if scope else None,
+            )
+
+        self._loop.call_soon_threadsafe(record)

@@ -1,0 +1,228 @@
+"""What can be done with one instance."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from ..dependencies import plan
+from ..errors import DependencyError, LifecycleError
+from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
+from ._base import ManagerBase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..discovery import InstalledPlugin
+    from ..lifecycle import Instance, InstanceStatus
+    from ..model import SettingChange
+
+__all__ = ["InstanceOperations"]
+
+_LOG: Final = logging.getLogger("dotmac.host")
+_S = PluginState
+
+
+class InstanceOperations(ManagerBase):
+    """Load, start, stop, restart, unload, configure: one instance at a time, with what it requires."""
+
+    async def load(
+        self,
+        plugin_id: str,
+        *,
+        tenant_id: str | None = None,
+        environment: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> InstanceStatus:
+        """Make the plugin's instance for the tenant and initialise it, with what it requires before it. Loaded already: no error.
+
+        `configuration` is the explicit override, the highest layer. Raises `DiscoveryError`, `DependencyError`,
+        `ConfigurationError`, `SecretMissingError`, `StepError`, or what the plugin raised on purpose; the instance's state says it, too.
+        """
+        ref = self._ref(plugin_id, tenant_id)
+        plugin = self._usable(plugin_id)
+        if configuration is not None:
+            self._overrides[ref] = dict(configuration)
+        self._check_enabled(plugin, ref, environment)
+        await self._load_required(plugin, ref, environment)
+        instance = self._instance(plugin, ref, environment)
+        async with instance.lock:
+            if instance.state in {_S.INITIALIZED, _S.ACTIVE}:
+                if configuration is not None:
+                    await instance.apply_settings(self._resolve(plugin, ref, instance.environment))
+                return instance.status()
+            if self._tenant_is_suspended(ref.tenant_id):
+                await instance.suspend("the tenant is suspended")
+                return instance.status()
+            instance.forget_failures()
+            instance.settings = self._settings_for(instance)
+            await instance.initialize()
+        return instance.status()
+
+    async def start_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
+        """Activate the instance, with what it requires before it; it is loaded when it is not yet. Active already: no error.
+
+        Raises what stands in the way. For `NotReady` the retry is under way when this raises.
+        """
+        ref = self._ref(plugin_id, tenant_id)
+        instance = self._find(ref)
+        if instance is None or instance.state is _S.UNLOADED:
+            await self.load(plugin_id, tenant_id=tenant_id)
+            instance = self._existing(ref)
+        instance.wanted_active = True
+        if self._tenant_is_suspended(ref.tenant_id):
+            raise LifecycleError(
+                f"tenant {tenant_label(ref.tenant_id)} is suspended", remedy="resume_tenant switches it on again"
+            )
+        await self._start_required(instance)
+        async with instance.lock:
+            if instance.state is _S.ACTIVE:
+                return instance.status()
+            instance.forget_failures()
+            await instance.activate()
+        await self._release_held_back(ref)
+        return instance.status()
+
+    async def stop_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
+        """Deactivate the instance, and before it what requires it (that is held back then). Not active: no error."""
+        instance = self._existing(self._ref(plugin_id, tenant_id))
+        instance.wanted_active = False
+        await self._hold_back_dependants(instance.ref, f"{plugin_id} was stopped")
+        async with instance.lock:
+            await instance.deactivate()
+        return instance.status()
+
+    async def restart_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
+        """Stop the instance, make it anew with settings read anew, and start it, and what requires it."""
+        instance = self._existing(self._ref(plugin_id, tenant_id))
+        await self._hold_back_dependants(instance.ref, f"{plugin_id} restarts")
+        instance.wanted_active = True
+        async with instance.lock:
+            instance.forget_failures()
+            instance.settings = self._settings_for(instance)
+            await instance.restart("restarted")
+        await self._release_held_back(instance.ref)
+        return instance.status()
+
+    async def unload(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
+        """Release everything that the instance holds, and forget it. No error when there is none."""
+        ref = self._ref(plugin_id, tenant_id)
+        instance = self._find(ref)
+        if instance is None:
+            return
+        await self._hold_back_dependants(ref, f"{plugin_id} was unloaded")
+        async with instance.lock:
+            await instance.unload()
+            instances = self._house.tenant(ref.tenant_id).instances
+            if instances.get(plugin_id) is instance:
+                del instances[plugin_id]
+        await self._running_services.dismiss(ref)
+        self._overrides.pop(ref, None)
+
+    async def configure(
+        self,
+        plugin_id: str,
+        configuration: Mapping[str, Any],
+        *,
+        tenant_id: str | None = None,
+        persist: bool = False,
+    ) -> Sequence[SettingChange]:
+        """Change settings of a plugin for a tenant; a running instance has them when this returns.
+
+        With `persist` they are written to the tenant's file, else they are an override that ends with the instance. Settings
+        that cannot be used change nothing and raise `ConfigurationError`.
+        """
+        ref = self._ref(plugin_id, tenant_id)
+        plugin = self._usable(plugin_id)
+        instance = self._find(ref)
+        environment = instance.environment if instance is not None else self.environment
+        override = {**self._overrides.get(ref, {}), **configuration}
+        resolved = self._resolve(plugin, ref, environment, override=override)
+        if persist:
+            self.configuration.write_tenant_configuration(tenant_id, plugin_id, configuration)
+            override = {key: value for key, value in self._overrides.get(ref, {}).items() if key not in configuration}
+            resolved = self._resolve(plugin, ref, environment, override=override)
+        self._overrides[ref] = override
+        self._house.audit.record(
+            "configure", "changed", detail=", ".join(sorted(configuration)), plugin_id=plugin_id, tenant_id=tenant_id
+        )
+        if instance is None:
+            return ()
+        async with instance.lock:
+            changes, _ = await instance.apply_settings(resolved)
+        return changes
+
+    async def enable(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
+        """Switch a plugin on for a tenant, for good."""
+        self._usable(plugin_id)
+        self.configuration.write_tenant_enabled(self._ref(plugin_id, tenant_id).tenant_id, plugin_id, True)
+
+    async def disable(self, plugin_id: str, *, tenant_id: str | None = None, reason: str = "by the operator") -> None:
+        """Switch a plugin off for a tenant, for good; a running instance is stopped."""
+        ref = self._ref(plugin_id, tenant_id)
+        self.configuration.write_tenant_enabled(ref.tenant_id, plugin_id, False)
+        instance = self._find(ref)
+        if instance is not None:
+            await self.unload(plugin_id, tenant_id=tenant_id)
+            self._place(self._usable(plugin_id), ref, instance.environment).disable(reason)
+
+    async def rotate_secret(self, name: str, *, tenant_id: str | None = None) -> list[InstanceRef]:
+        """A secret of the tenant has a new value: tell the instances that use it. Gives those."""
+        concerned = []
+        for instance in list(self._house.tenant(validate_tenant_id(tenant_id)).instances.values()):
+            if name in instance.secrets.names:
+                async with instance.lock:
+                    await instance.rotate(name)
+                concerned.append(instance.ref)
+        return concerned
+
+    # inside
+
+    async def _load_required(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> None:
+        installed = self.discovery.plugins
+        manifests = {one: found.manifest for one, found in installed.items()}
+        held = plan(manifests).held_back.get(plugin.id)
+        if held is not None:
+            if self._find(ref) is None:
+                self._place(plugin, ref, environment).hold_back(held.reason)
+            raise DependencyError(f"{plugin.id} is held back: {held.reason}", cycle=held.cycle, remedy=held.remedy)
+        for required in plugin.manifest.requires:
+            await self.load(required, tenant_id=ref.tenant_id, environment=environment)
+
+    async def _start_required(self, instance: Instance) -> None:
+        for required in instance.plugin.manifest.requires:
+            try:
+                await self.start_plugin(required, tenant_id=instance.ref.tenant_id)
+            except Exception as error:
+                async with instance.lock:
+                    instance.hold_back(f"{required}, which it requires, does not run: {error}")
+                raise DependencyError(f"{instance.ref} is held back: {required} does not run: {error}") from error
+
+    async def _hold_back_dependants(self, ref: InstanceRef, reason: str) -> None:
+        for instance in self._dependants(ref):
+            async with instance.lock:
+                if instance.state is _S.ACTIVE:
+                    await instance.deactivate(reason)
+                    instance.hold_back(reason)
+
+    async def _release_held_back(self, ref: InstanceRef) -> None:
+        for instance in reversed(self._dependants(ref)):
+            if instance.state is _S.HELD_BACK and instance.wanted_active:
+                try:
+                    await self.start_plugin(instance.ref.plugin_id, tenant_id=ref.tenant_id)
+                except Exception as error:  # noqa: BLE001 - its state says why; it is not what was asked for
+                    _LOG.warning("%s stays held back: %s", instance.ref, error)
+
+    async def _before_activation(self, instance: Instance) -> None:
+        await self._running_services.admit(instance)
+
+    async def _retry(self, instance: Instance) -> None:
+        """The next try of an instance that was not ready, or failed."""
+        if self._find(instance.ref) is not instance or not instance.wanted_active:
+            return
+        await self._start_required(instance)
+        async with instance.lock:
+            if instance.state in {_S.RETRYING, _S.FAILED}:
+                instance.settings = self._settings_for(instance)
+                await instance.activate()
+        await self._release_held_back(instance.ref)

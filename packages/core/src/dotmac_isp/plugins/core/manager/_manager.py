@@ -1,0 +1,154 @@
+"""The façade of the runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from ..errors import LifecycleError, PluginError
+from ..model import PluginState, validate_tenant_id
+from ..settings import Configuration
+from ._background import check_all, collect_all, every
+from ._building import Building, default_providers
+from ._handle import PluginHandle
+from ._inventory import Inventory, Statistics, take_inventory, take_statistics
+from ._services import HostServices
+from ._tenancy import TenantOperations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from ..dispatch import TenantHooks
+    from ..lifecycle import InstanceStatus
+    from ..model import HealthReport, InstanceRef
+    from ..settings import Explained
+
+__all__ = ["PluginManager"]
+
+
+class PluginManager(TenantOperations):
+    """Runs plugins for tenants. `async with PluginManager() as plugins: …`, or `start()` and `stop()`.
+
+    Its methods come in four chapters: what it is and knows (`ManagerBase`), one instance (`InstanceOperations`), tenants and
+    many at once (`TenantOperations`), and here the host itself: start and stop, hooks, handles, reports.
+    """
+
+    async def start(self) -> None:
+        """Find out what is installed and configured, open the store, begin the background rounds. No plugin is loaded yet.
+
+        Raises `ConfigurationError` for a configuration file that cannot be used, and `DiscoveryError` for a required plugin.
+        """
+        if self._building is not None:
+            raise LifecycleError("this PluginManager is running already", remedy="Stop it first, or make another one")
+        self._configuration = Configuration.read(self.home)
+        self._configuration.check_environment(self.environment)
+        self.rediscover()
+        self._check_required()
+        building = Building(
+            self.home,
+            limits=self._limits,
+            authoriser=self._authoriser,
+            licences=self._licences,
+            providers=self._providers if self._providers is not None else default_providers(self.home),
+            before_activation=self._before_activation,
+            retry=self._retry,
+        )
+        await building.open(self._storage_url)
+        self._building = building
+        self._services = HostServices(building, lambda: self.configuration)
+        health, metrics = self._intervals
+        if health > 0:
+            building.run(every(health, self._health_round, name="health"), name="health checks")
+        if metrics > 0:
+            building.run(every(metrics, self._metrics_round, name="metrics"), name="metrics collection")
+
+    async def stop(self) -> None:
+        """Unload every instance, dependants first, and let go of everything. Always ends; no error when it is not running."""
+        building, services = self._building, self._services
+        if building is None or services is None:
+            return
+        try:
+            await self.unload_all()
+            await services.stop()
+        finally:
+            self._building = self._services = None
+            await building.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def get(self, plugin_id: str, *, tenant_id: str | None = None) -> PluginHandle:
+        """The handle of an instance. Raises `InstanceNotFoundError` when it is not loaded."""
+        ref = self._ref(plugin_id, tenant_id)
+        self._existing(ref)
+        return PluginHandle(lambda: self._existing(ref))
+
+    def list(self, *, tenant_id: str | None = None, everything: bool = False) -> Sequence[InstanceStatus]:
+        """The instances of one tenant, or of all tenants."""
+        return [
+            instance.status() for instance in self._instances() if everything or instance.ref.tenant_id == tenant_id
+        ]
+
+    def status(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
+        """Everything about one instance now. Raises `InstanceNotFoundError`."""
+        return self._existing(self._ref(plugin_id, tenant_id)).status()
+
+    def hooks(self, tenant_id: str | None = None) -> TenantHooks:
+        """The hooks of a tenant: `await plugins.hooks("tenant_123").discover_devices()`."""
+        hooks: TenantHooks = self._house.tenant(validate_tenant_id(tenant_id)).hooks
+        return hooks
+
+    def register(self, plugin: object, *, name: str, tenant_id: str | None = None, every_tenant: bool = False) -> None:
+        """Add the host's own hook implementations (an object or module with `@hookimpl` functions), for one tenant or all."""
+        if name in self.discovery.plugins:
+            raise PluginError(f"{name!r} is the id of an installed plugin", remedy="Register under another name")
+        self._house.register(plugin, name, validate_tenant_id(tenant_id), everywhere=every_tenant)
+
+    def unregister(self, name: str) -> None:
+        """Take the host's own implementations out again."""
+        self._house.unregister(name)
+
+    def explain(
+        self, plugin_id: str, *, tenant_id: str | None = None, environment: str | None = None
+    ) -> Sequence[Explained]:
+        """Each setting, the layer that set it, and what it overrode."""
+        ref = self._ref(plugin_id, tenant_id)
+        instance = self._find(ref) if self._building is not None else None
+        if environment is None:
+            environment = instance.environment if instance is not None else self.environment
+        return self._resolve(self._usable(plugin_id), ref, environment).explain()
+
+    async def health_check(self, plugin_id: str, *, tenant_id: str | None = None) -> HealthReport:
+        """Ask one instance now."""
+        return await self._existing(self._ref(plugin_id, tenant_id)).check_health()
+
+    async def health_check_all(
+        self, *, tenant_id: str | None = None, everything: bool = False
+    ) -> dict[InstanceRef, HealthReport]:
+        """Ask the instances of a tenant, or of all, now."""
+        chosen = [one for one in self._instances() if everything or one.ref.tenant_id == tenant_id]
+        await check_all(chosen, at_once=self._at_once)
+        return {one.ref: one.health if one.state is PluginState.ACTIVE else await one.check_health() for one in chosen}
+
+    def inventory(self) -> Inventory:
+        """Every installed plugin, instance, host service and problem, in one."""
+        return take_inventory(self, self._instances(), self._running_services.status())
+
+    def statistics(self) -> Statistics:
+        """Counts of tenants, instances by state, calls and failures."""
+        return take_statistics(self._house, self._instances())
+
+    # inside
+
+    async def _health_round(self) -> None:
+        await check_all(self._instances(), at_once=self._at_once)
+        await self._running_services.check()
+
+    async def _metrics_round(self) -> None:
+        await collect_all(self._house, self._instances())
