@@ -193,6 +193,9 @@ def test_a_damaged_distribution_does_not_stop_the_others(site: Path, install: In
     (site / "nameless.dist-info").mkdir()
     found = look(site)
     assert list(found.plugins) == ["one"]
+    (problem,) = found.problems
+    assert "the entry points of broken cannot be read" in str(problem)
+    assert "--force-reinstall broken" in str(problem)
 
 
 def test_a_manifest_gives_every_secret_name_once_and_defaults_that_are_safe(site: Path, install: Install) -> None:

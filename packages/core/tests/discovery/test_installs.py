@@ -23,6 +23,8 @@ version = "2.0"
 real = "vendor_real_ns.area.real:Plugin"
 [tool.hatch.build.targets.wheel]
 packages = ["src/vendor_real_ns"]
+[tool.hatch.build]
+dev-mode-dirs = ["src"]
 """
 SETUPTOOLS = """
 [build-system]

@@ -41,7 +41,7 @@ def test_a_plugin_class_is_imported_when_it_is_asked_for(load: Callable[..., typ
         ("1 / 0\n", "failed: ZeroDivisionError(division by zero)"),
         ("def broken(:\n", "failed: SyntaxError"),
         ("x = 1\n", "vendor_one of vendor-one has no 'Plugin'"),
-        ("Plugin = 3\n", "is a int, not a plugin class"),
+        ("Plugin = 3\n", "is of type int, not a plugin class"),
         ("class Plugin:\n    pass\n", "is the class Plugin, not a plugin class"),
         (BASE + "class Plugin(NetworkAutomationPlugin):\n    pass\n", "lacks configure_device, discover_devices"),
     ],
@@ -91,5 +91,5 @@ def test_the_settings_model_and_the_provider_module_come_from_the_manifest(site:
     assert provider.__name__ == "vendor_one"
     assert load_settings_model(plugins["none"]) is None
     assert load_provider(plugins["none"]) is None
-    with pytest.raises(DiscoveryError, match="It must be a subclass of .*PluginSettings"):
+    with pytest.raises(DiscoveryError, match=r"It must be a subclass of .*PluginSettings"):
         load_settings_model(plugins["two"])

@@ -194,7 +194,7 @@ class SecretChain:
             answer: object = await provider.provide(name, tenant)
         except SecretError as error:
             raise SecretError(f"{_failed(provider, name, tenant)}: {error.message}", remedy=error.remedy) from None
-        except Exception as error:  # noqa: BLE001 - providers are plugins; their texts may hold the value
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - providers are plugins; their texts may hold the value
             what = f"{_failed(provider, name, tenant)} with {type(error).__name__}"
             raise SecretError(what, remedy="The provider's own log says more") from None
         if isinstance(answer, str):
@@ -203,7 +203,8 @@ class SecretChain:
             return answer if answer is not None and answer.reveal() else None
         kind = type(answer).__name__
         raise SecretError(
-            f"{_failed(provider, name, tenant)}: it gave a {kind}", remedy="It must give a Secret or None"
+            f"{_failed(provider, name, tenant)}: it gave something of type {kind}",
+            remedy="It must give a Secret or None",
         )
 
     def where(self, name: str, tenant: str | None) -> str:

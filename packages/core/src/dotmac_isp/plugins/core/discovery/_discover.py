@@ -6,6 +6,8 @@ import functools
 import importlib
 import platform
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -17,8 +19,7 @@ from ._manifest import API_VERSION, Manifest, in_range, read_manifest
 from ._scan import Found, is_editable, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ..model import PluginInfo
 
@@ -79,10 +80,11 @@ def discover(*, path: Sequence[str] | None = None, blocked: Mapping[str, str] | 
     """
     importlib.invalidate_caches()
     by_id: dict[str, list[Found]] = {}
-    for found in scan(GROUP, path):
+    unreadable: list[tuple[str, str]] = []
+    for found in scan(GROUP, path, unreadable=unreadable):
         by_id.setdefault(found.name, []).append(found)
     plugins: dict[str, InstalledPlugin] = {}
-    problems: list[Problem] = []
+    problems = [_unreadable(name, reason) for name, reason in unreadable]
     roots = tuple(sys.path if path is None else path)
     for plugin_id, candidates in sorted(by_id.items()):
         try:
@@ -94,6 +96,15 @@ def discover(*, path: Sequence[str] | None = None, blocked: Mapping[str, str] | 
             problem = Problem(plugin_id=plugin_id, distribution=names, message=error.message, remedy=error.remedy)
             problems.append(problem)
     return Discovery(plugins=MappingProxyType(plugins), problems=tuple(problems))
+
+
+def _unreadable(distribution: str, reason: str) -> Problem:
+    return Problem(
+        plugin_id="",
+        distribution=distribution,
+        message=f"the entry points of {distribution} cannot be read: {reason}",
+        remedy=f"Reinstall it: python -m pip install --force-reinstall {distribution}",
+    )
 
 
 def _examine(plugin_id: str, candidates: Sequence[Found], roots: tuple[str, ...]) -> InstalledPlugin:

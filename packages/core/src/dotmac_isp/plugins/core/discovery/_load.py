@@ -63,7 +63,7 @@ def load_provider(plugin: InstalledPlugin) -> ModuleType | None:
 
 
 def _what(thing: object) -> str:
-    return f"the class {thing.__qualname__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
+    return f"the class {thing.__qualname__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
 
 
 def _attribute(plugin: InstalledPlugin, module: str, name: str) -> Any:

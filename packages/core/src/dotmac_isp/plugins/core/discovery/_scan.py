@@ -33,8 +33,13 @@ class Found(msgspec.Struct, frozen=True):
     source: metadata.Distribution
 
 
-def scan(group: str, path: Sequence[str] | None = None) -> Iterator[Found]:
-    """Entry points of `group`, in the order of the path; of distributions that are there twice the first counts."""
+def scan(
+    group: str, path: Sequence[str] | None = None, *, unreadable: list[tuple[str, str]] | None = None
+) -> Iterator[Found]:
+    """Entry points of `group`, in the order of the path; of distributions that are there twice the first counts.
+
+    `unreadable` receives the names of distributions whose entry points cannot be read, and why.
+    """
     found = metadata.distributions() if path is None else metadata.distributions(path=list(path))
     seen: set[str] = set()
     for source in found:
@@ -42,14 +47,19 @@ def scan(group: str, path: Sequence[str] | None = None) -> Iterator[Found]:
         if name in seen:
             continue
         seen.add(name)
-        text = _text(source, "entry_points.txt")
+        try:
+            text = _text(source, "entry_points.txt")
+        except (OSError, UnicodeDecodeError) as error:
+            if unreadable is not None:
+                unreadable.append((name, str(error)))
+            continue
         if text is None or group not in text:
             continue
         points = list(_points_of(text, group))
         if not points:
             continue
         location = str(source.locate_file(""))
-        version = version or source.version
+        version = version or _recorded(source, "Version")
         for point, value in points:
             yield Found(point, value, name, version, location, source)
 
@@ -64,7 +74,7 @@ def _text(source: metadata.Distribution, name: str) -> str | None:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError):
+    except (IsADirectoryError, PermissionError):
         return source.read_text(name)
 
 
@@ -76,7 +86,15 @@ def _name_and_version(source: metadata.Distribution) -> tuple[str, str]:
         name, dash, version = stem.partition("-")
         if dash:
             return _normalised(name), version
-    return _normalised(source.metadata["Name"] or stem), ""
+    return _normalised(_recorded(source, "Name") or stem), ""
+
+
+def _recorded(source: metadata.Distribution, key: str) -> str:
+    """A field of METADATA; empty when there is none or the file is damaged, which each Python tells in another way."""
+    try:
+        return str(source.metadata[key] or "")
+    except (KeyError, OSError, TypeError, ValueError, metadata.PackageNotFoundError):
+        return ""
 
 
 def _normalised(name: str) -> str:

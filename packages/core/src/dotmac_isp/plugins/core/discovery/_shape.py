@@ -17,6 +17,8 @@ __all__ = ["Fault", "Path", "dotted", "find_fault", "nearest", "shown"]
 Path = tuple[str | int, ...]
 _SHOWN = 80
 _SECRETIVE = ("password", "passwd", "passphrase", "token", "secret", "credential", "apikey", "api_key", "private_key")
+#: Keys whose values are names of secrets, which may be shown.
+_NAMES_OF_SECRETS = ("secrets", "secrets_required")
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -49,7 +51,8 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 def shown(value: object, path: Iterable[str | int] = ()) -> str:
     """A value for an error message: short, and masked when a key on the way to it says that it is confidential."""
-    if any(word in str(part).lower() for part in path for word in _SECRETIVE):
+    keys = (str(part).lower() for part in path if part not in _NAMES_OF_SECRETS)
+    if any(word in key for key in keys for word in _SECRETIVE):
         return "'********'"
     if isinstance(value, Mapping):
         return f"a table with {len(value)} keys"

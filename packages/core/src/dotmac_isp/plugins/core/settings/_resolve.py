@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -14,12 +15,12 @@ from ._layers import DEFAULT_LAYER, Explained, Layer, Leaf, Merged, PathOfKeys, 
 from ._redaction import MASK, is_secretive, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pydantic import ValidationError
 
     from ..discovery import Manifest
-    from ._model import PluginSettings
+    from ._model import PluginSettings  # noqa: TC004 - would load pydantic; the annotation is for checkers only
 
 __all__ = ["ResolvedSettings", "environment_layer", "resolve"]
 
@@ -37,7 +38,7 @@ class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def explain(self) -> list[Explained]:
         """Each setting, its value, the layer that set it and what that overrode; by key."""
-        return [_explained(path, self._value(path, leaf), leaf) for path, leaf in sorted(self.provenance.items())]
+        return [self._explained(path, leaf) for path, leaf in sorted(self.provenance.items())]
 
     def changes_from(self, previous: ResolvedSettings) -> list[SettingChange]:
         """What differs from earlier settings of the same plugin. Confidential values appear masked."""
@@ -47,8 +48,13 @@ class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
             if before != after or type(before) is not type(after):
                 leaf = self.provenance.get(path)
                 layer = leaf.origin.layer.name if leaf else DEFAULT_LAYER
-                shown_pair = (redacted(path, before), redacted(path, after))
-                changes.append(SettingChange(key=dotted(path), before=shown_pair[0], after=shown_pair[1], layer=layer))
+                change = SettingChange(
+                    key=dotted(path),
+                    before=previous._shown(path, before),
+                    after=self._shown(path, after),
+                    layer=layer,
+                )
+                changes.append(change)
         return changes
 
     def value(self, path: PathOfKeys) -> Any:
@@ -60,29 +66,21 @@ class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
             value = value[key]
         return value
 
-    def _value(self, path: PathOfKeys, leaf: Leaf) -> Any:
+    def _explained(self, path: PathOfKeys, leaf: Leaf) -> Explained:
         found = self.value(path)
-        return leaf.origin.value if found is None else found
+        overrode = (
+            (one.layer.name, one.layer.source_of(one.path), self._shown(one.path, one.value)) for one in leaf.overrode
+        )
+        return Explained(
+            key=dotted(path),
+            value=self._shown(path, leaf.origin.value if found is None else found),
+            layer=leaf.origin.layer.name,
+            source=leaf.origin.layer.source_of(path),
+            overrode=tuple(overrode),
+        )
 
-
-def _explained(path: PathOfKeys, value: Any, leaf: Leaf) -> Explained:
-    overrode = (
-        (one.layer.name, one.layer.source_of(one.path), redacted(one.path, _as(value, one.value)))
-        for one in leaf.overrode
-    )
-    origin = leaf.origin
-    return Explained(
-        key=dotted(path),
-        value=redacted(path, value),
-        layer=origin.layer.name,
-        source=origin.layer.source_of(path),
-        overrode=tuple(overrode),
-    )
-
-
-def _as(value: Any, other: Any) -> Any:
-    """The overridden value, confidential when the one that counts is so by its type."""
-    return MASK if hasattr(value, "get_secret_value") and other is not None else other
+    def _shown(self, path: PathOfKeys, value: Any) -> Any:
+        return MASK if value is not None and _is_secret_field(type(self.model), path) else redacted(path, value)
 
 
 def resolve(plugin_id: str, model_class: type[PluginSettings] | None, *, layers: Sequence[Layer]) -> ResolvedSettings:
@@ -146,16 +144,21 @@ def _configuration_error(
         message, remedy = f"the setting {key} is missing{also}", "Set it in the configuration file or for the tenant"
         kind = ConfigurationError
     else:
-        value = _shown(path, first, leaf)
-        message, remedy = f"the setting {key} is {value}{told}{also}", first["msg"]
+        value = _shown(model, path, first, leaf)
+        message, remedy = (
+            f"the setting {key} is {value}{told}{also}" if path else f"the settings of {key} are {value}{also}",
+            first["msg"],
+        )
         kind = ConfigurationError
     return kind(message, field=dotted(path) or None, source=source, line=line, remedy=remedy)
 
 
-def _shown(path: tuple[int | str, ...], fault: Mapping[str, Any], leaf: Leaf | None) -> str:
+def _shown(model: Any, path: tuple[int | str, ...], fault: Mapping[str, Any], leaf: Leaf | None) -> str:
+    if not path:
+        return "not consistent"
     value = fault["input"] if leaf is None else leaf.origin.value
-    if not path or is_secretive(path) or "secret" in str(fault.get("type")):
-        return f"'{MASK}'" if path else "not consistent"
+    if is_secretive(path) or _is_secret_field(model, path):
+        return f"'{MASK}'"
     return shown(redacted(path, value))
 
 
@@ -171,9 +174,29 @@ def _leaf_at(merged: Merged, path: tuple[int | str, ...]) -> Leaf | None:
 def _known(model: Any, path: tuple[int | str, ...]) -> list[str]:
     """The field names of the model at a path."""
     for part in path:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        model = field.annotation if field is not None else None
-    return list(model.model_fields) if hasattr(model, "model_fields") else []
+        model = _model_in(_annotation(model, part))
+    return list(getattr(model, "model_fields", ()))
+
+
+def _annotation(model: Any, name: int | str) -> Any:
+    field = getattr(model, "model_fields", {}).get(name)
+    return None if field is None else field.annotation
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model in an annotation such as `Limits | None`."""
+    members = (annotation, *get_args(annotation))
+    return next((one for one in members if isinstance(one, type) and hasattr(one, "model_fields")), None)
+
+
+def _is_secret_field(model: Any, path: tuple[int | str, ...]) -> bool:
+    """Whether the field at the path, or one around it, has one of pydantic's secret types."""
+    for part in path:
+        annotation = _annotation(model, part)
+        if "Secret" in repr(annotation):
+            return True
+        model = _model_in(annotation)
+    return False
 
 
 def environment_layer(
@@ -213,7 +236,11 @@ def _parsed(
         try:
             result.update(reader())
         except SettingsError:
-            value = "********" if is_secretive((field,)) else shown(redacted((field,), text))
+            value = (
+                MASK
+                if is_secretive((field,)) or _is_secret_field(model_class, (field,))
+                else shown(redacted((field,), text))
+            )
             raise ConfigurationError(
                 f"the environment variable {variables[field]} is {value}",
                 field=field,

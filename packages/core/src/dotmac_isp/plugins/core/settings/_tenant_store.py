@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigurationError
 from ..model import tenant_label, validate_tenant_id
 from ._file import TenantFile, read_tenant
 
@@ -106,7 +107,14 @@ def _merge_into(table: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 def _write(path: Path, data: dict[str, Any]) -> None:
     """Whole or not at all, and only for the owner (`mkstemp` makes the file so)."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the settings cannot be written as JSON: {error}",
+            source=path,
+            remedy="Use texts, finite numbers, true, false, null, lists and tables; nothing was changed",
+        ) from None
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
