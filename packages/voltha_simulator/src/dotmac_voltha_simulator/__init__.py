@@ -6,11 +6,15 @@ recorded: states and reasons in their order, refusals with their texts, flows th
 
 from __future__ import annotations
 
-from ._events import PublishedEvent
-from ._faults import Faults
-from ._flow_id import flow_id
-from ._simulator import ListenError, Simulator
-from ._sinks import EventSink, MemorySink, Subscription
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._events import PublishedEvent
+    from ._faults import Faults
+    from ._flow_id import flow_id
+    from ._simulator import ListenError, Simulator
+    from ._sinks import EventSink, MemorySink, Subscription
 
 __version__ = "0.1.0"
 
@@ -24,3 +28,25 @@ __all__ = [
     "Subscription",
     "flow_id",
 ]
+
+_HOMES = {
+    "EventSink": "_sinks",
+    "Faults": "_faults",
+    "ListenError": "_simulator",
+    "MemorySink": "_sinks",
+    "PublishedEvent": "_events",
+    "Simulator": "_simulator",
+    "Subscription": "_sinks",
+    "flow_id": "_flow_id",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: pytest loads this package in every run, and gRPC with the protobufs takes a third of a second.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -47,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped by SIGINT or SIGTERM; 0 then, 1 when the port is taken, 2 for wrong arguments."""
     options = parser().parse_args(arguments)
+    # gRPC's own complaint about a taken port comes before ours and says less.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         return asyncio.run(_serve(options))
     except ValueError as wrong:

@@ -6,9 +6,8 @@ instructions of the real one. The hash of every device flow in the recordings co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from voltha_protos import openflow_13_pb2 as of
@@ -16,7 +15,10 @@ from voltha_protos import openflow_13_pb2 as of
 from . import _flow_parts as parts
 from ._flow_id import flow_id, sort_match
 from ._ports import is_nni, pon_number, uni_parts
-from ._refusal import Refusal, unavailable, unknown
+from ._refusal import RefusedError, unavailable, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _MAX_LEN = 65509  # what the core's own output actions carry
 _PUSH = of.ofp_action(type=of.OFPAT_PUSH_VLAN, push=of.ofp_action_push(ethertype=0x8100))
@@ -48,7 +50,7 @@ class DeviceFlow:
 
 
 def decompose(flow: Any, topology: Topology) -> list[DeviceFlow]:
-    """The device flows of a logical flow; raises ``Refusal`` with the answer of the real core when there are none."""
+    """The device flows of a logical flow; raises ``RefusedError`` with the answer of the real core when there are none."""
     source, target = parts.in_port(flow), parts.out_port(flow)
     _require_route(source, target, topology)
     if target == parts.CONTROLLER:
@@ -106,7 +108,7 @@ def _downstream(flow: Any, source: int, target: int, topology: Topology) -> list
         return [_onu_downstream(flow, target, topology)]
     if flow.table_id == 0 and parts.group_id(flow):
         return _multicast(flow, source, topology)
-    raise Refusal(grpc.StatusCode.ABORTED, f"unknown downstream flow {parts.go_text(flow)}")
+    raise RefusedError(grpc.StatusCode.ABORTED, f"unknown downstream flow {parts.go_text(flow)}")
 
 
 def _olt_downstream(flow: Any, source: int, topology: Topology) -> list[DeviceFlow]:
@@ -163,7 +165,8 @@ def _uni_trap(flow: Any, source: int, topology: Topology) -> list[DeviceFlow]:
 
 
 def _writes_priority(action: Any) -> bool:
-    return action.type == of.OFPAT_SET_FIELD and action.set_field.field.ofb_field.type == of.OFPXMT_OFB_VLAN_PCP
+    sets = action.type == of.OFPAT_SET_FIELD
+    return bool(sets and action.set_field.field.ofb_field.type == of.OFPXMT_OFB_VLAN_PCP)
 
 
 def _other_fields(flow: Any) -> list[Any]:

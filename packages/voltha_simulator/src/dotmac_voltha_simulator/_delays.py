@@ -28,6 +28,7 @@ ONU_DELETE: Final = 5.0
 ONU_REDISCOVERY: Final = 5.0
 
 FLOW_VERDICT: Final = 0.01  # until an adapter has refused a flow or taken it
+FLOW_VERDICT_BLOCKED: Final = 7.2  # the same behind a deletion that hangs
 FLOW_VERDICT_SLOW: Final = 10.0  # the ONU's answer to tags it cannot make sense of
 TECH_PROFILE: Final = 0.03
 FLOWS_PUSHED: Final = 0.03

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import empty_pb2
@@ -16,14 +15,17 @@ from . import _olt, _onu
 from ._events import rpc_error
 from ._pm import olt_update_refusal, onu_update_errors
 from ._records import DeviceRecord, OltRecord, OnuRecord
-from ._refusal import CrashRefused, Refusal, failed_precondition, invalid_argument, not_found, unknown
+from ._refusal import CrashRefusedError, RefusedError, failed_precondition, invalid_argument, not_found, unknown
 from ._stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OPER, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _EMPTY = empty_pb2.Empty()
 
 
 class DeviceCalls:
-    """Methods named as the RPCs; each takes the request and answers the response, or raises ``Refusal``."""
+    """Methods named as the RPCs; each takes the request and answers the response, or raises ``RefusedError``."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -186,7 +188,7 @@ class DeviceCalls:
         if address == record.message.host_and_port:
             raise invalid_argument("no change in device address")
         if any(other.message.host_and_port == address for other in self.stack.olts()):
-            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "ip address already in use")
+            raise RefusedError(grpc.StatusCode.ALREADY_EXISTS, "ip address already in use")
         if not record.message.adapter_endpoint:
             raise unknown("endpoint-cannot-be-empty")
         record.message.host_and_port = address
@@ -201,7 +203,7 @@ class DeviceCalls:
         known = sum(item.id in self.stack.devices for item in request.items)
         if known < len(request.items):
             details = f"less-device-reconciled-than-requested:{known}/{len(request.items)}"
-            raise Refusal(grpc.StatusCode.DATA_LOSS, details)
+            raise RefusedError(grpc.StatusCode.DATA_LOSS, details)
         return _EMPTY
 
     # ports
@@ -221,7 +223,7 @@ class DeviceCalls:
             raise invalid_argument(str(request.port_no))
         if port.type != device_pb2.Port.PON_OLT or not isinstance(record, OltRecord):
             kind, verb = device_pb2.Port.PortType.Name(port.type), "enabling" if enabled else "disabling"
-            raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"{verb} of Port Type {kind} unimplemented")
+            raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, f"{verb} of Port Type {kind} unimplemented")
         _olt.set_pon(self.stack, record, request.port_no, enabled=enabled)
         return _EMPTY
 
@@ -284,7 +286,9 @@ class DeviceCalls:
         if isinstance(record, OltRecord):
             metric = olt_update_refusal(request)
             if metric:
-                raise CrashRefused(f"the PM metric {metric!r}, unknown to the OLT adapter, ends it; send known names")
+                raise CrashRefusedError(
+                    f"the PM metric {metric!r}, unknown to the OLT adapter, ends it; send known names"
+                )
         else:
             errors = onu_update_errors(request)
             if errors:

@@ -6,8 +6,7 @@ import asyncio
 import base64
 import hmac
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import empty_pb2, message_factory
@@ -20,9 +19,13 @@ from ._extension import ExtensionCalls, ValueCalls
 from ._flow_parts import out_port
 from ._image_calls import ImageCalls
 from ._logical_calls import LogicalCalls
-from ._refusal import CrashRefused, Refusal, unavailable
-from ._stack import Stack
-from ._streams import SingleConsumerStream
+from ._refusal import CrashRefusedError, RefusedError, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from ._stack import Stack
+    from ._streams import SingleConsumerStream
 
 #: 32 MiB: a list of thousands of devices is larger than gRPC's default of 4 MiB
 MAX_MESSAGE = 32 * 1024 * 1024
@@ -37,12 +40,12 @@ class Credentials:
         self._expected = base64.b64encode(f"{username}:{password}".encode())
 
     def check(self, metadata: Iterable[tuple[str, Any]]) -> None:
-        """Raise ``Refusal`` (UNAUTHENTICATED) for any other caller."""
+        """Raise ``RefusedError`` (UNAUTHENTICATED) for any other caller."""
         sent = next((str(value) for key, value in metadata if key == "authorization"), "")
         scheme, _, encoded = sent.partition(" ")
         if scheme.lower() != "basic" or not hmac.compare_digest(encoded.strip().encode(), self._expected):
             words = "credentials missing" if not sent else "wrong user name or password"
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, f"{words}: send metadata 'authorization: Basic …'")
+            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, f"{words}: send metadata 'authorization: Basic …'")
 
 
 class Edge:
@@ -52,7 +55,7 @@ class Edge:
         self._stack = stack
         self._credentials = credentials
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
+    def handlers(self) -> list[Any]:
         """What a gRPC server needs to serve both services."""
         stack = self._stack
         calls = (DeviceCalls(stack), LogicalCalls(stack), ImageCalls(stack), ValueCalls(stack))
@@ -60,7 +63,7 @@ class Edge:
         extension = extensions_pb2.DESCRIPTOR.services_by_name["Extension"]
         return [self._service(voltha, calls), self._service(extension, (ExtensionCalls(stack),))]
 
-    def _service(self, service: Any, calls: tuple[Any, ...]) -> grpc.GenericRpcHandler:
+    def _service(self, service: Any, calls: tuple[Any, ...]) -> Any:
         methods = {method.name: self._method(method, calls) for method in service.methods}
         return grpc.method_handlers_generic_handler(service.full_name, methods)
 
@@ -86,8 +89,8 @@ class Edge:
                 await self._admit(context)
                 result = answer(request)
                 return await result if asyncio.iscoroutine(result) else result
-            except Refusal as refusal:
-                if isinstance(refusal, CrashRefused):
+            except RefusedError as refusal:
+                if isinstance(refusal, CrashRefusedError):
                     self._stack.refused_crashes += 1
                 await context.abort(refusal.code, refusal.details)
 
@@ -106,7 +109,7 @@ class Edge:
         async def handle(_: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 await self._admit(context)
-            except Refusal as refusal:
+            except RefusedError as refusal:
                 await context.abort(refusal.code, refusal.details)
             async for message in stream.read():
                 yield message
@@ -117,7 +120,7 @@ class Edge:
         """StreamPacketsOut: each packet must say by which port it leaves; one that does not is told on the bus."""
         try:
             await self._admit(context)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             await context.abort(refusal.code, refusal.details)
         async for request in requests:
             if request.id not in self._stack.logical or not _leaves_by_a_port(request.packet_out):
@@ -151,7 +154,7 @@ def _unimplemented(name: str) -> Callable[[Any], Any]:
     def answer(_: Any) -> Any:
         if _NOT_IMPLEMENTED.search(name):
             details = f"{_snake(name).replace('_', '-')}-not-implemented"
-            raise Refusal(grpc.StatusCode.UNIMPLEMENTED, details)
-        raise Refusal(grpc.StatusCode.UNKNOWN, "unimplemented")
+            raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, details)
+        raise RefusedError(grpc.StatusCode.UNKNOWN, "unimplemented")
 
     return answer

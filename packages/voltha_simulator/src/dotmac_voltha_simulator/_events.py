@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voltha_protos import common_pb2, events_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CATEGORY = events_pb2.EventCategory
 _SUB = events_pb2.EventSubCategory

@@ -5,8 +5,7 @@ The values are made up, but the same for the same serial number, and such as a h
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import json_format
@@ -15,8 +14,11 @@ from voltha_protos import extensions_pb2
 from . import _delays as delays
 from . import _onu
 from ._records import OltRecord, OnuRecord
-from ._refusal import CrashRefused, Refusal, not_found
+from ._refusal import CrashRefusedError, RefusedError, not_found
 from ._stack import ADMIN, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 Body = dict[str, Any]
 
@@ -151,18 +153,18 @@ class ValueCalls:
         """GetExtValue: unsupported for an ONU, refused for an OLT."""
         record = self._device(request.id)
         if isinstance(record, OltRecord):
-            raise Refusal(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
+            raise RefusedError(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
         return extensions_pb2.ReturnValues(Unsupported=request.value)
 
     def set_ext_value(self, request: Any) -> Any:
         """SetExtValue: no adapter has it."""
         self._device(request.id)
-        raise Refusal(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
+        raise RefusedError(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
 
     def _device(self, device_id: str) -> Any:
         record = self.stack.devices.get(device_id)
         if record is None:
-            raise Refusal(grpc.StatusCode.ABORTED, f"rpc error: code = NotFound desc = {device_id}")
+            raise RefusedError(grpc.StatusCode.ABORTED, f"rpc error: code = NotFound desc = {device_id}")
         return record
 
 
@@ -180,9 +182,9 @@ def _received(onu: OnuRecord) -> Body:
 
 def _refuse_crash(kind: str, wanted: Any) -> None:
     if kind == "oltRxPower" and not wanted.port_label:
-        raise CrashRefused("oltRxPower without a port label ends the OLT adapter; send one, such as pon-0")
+        raise CrashRefusedError("oltRxPower without a port label ends the OLT adapter; send one, such as pon-0")
     if kind in ("oltPonStats", "oltNniStats") and wanted.WhichOneof("portInfo") == "portId":
-        raise CrashRefused(f"{kind} by port id ends the OLT adapter; send the port label, such as pon-0 or nni-0")
+        raise CrashRefusedError(f"{kind} by port id ends the OLT adapter; send the port label, such as pon-0 or nni-0")
 
 
 def _response(body: Body) -> Any:

@@ -44,7 +44,7 @@ def sort_match(match: Any) -> None:
 def flow_id(table_id: int, priority: int, match: Any) -> int:
     """The 64-bit id of a flow. Cookie, flags and instructions are not part of it.
 
-    Raises ``Refusal`` (UNKNOWN) when a field says that it has a mask and brings none.
+    Raises ``RefusedError`` (UNKNOWN) when a field says that it has a mask and brings none.
     """
     digest = hashlib.md5(struct.pack(">III", table_id, priority, match.type), usedforsecurity=False)
     for field in sorted(match.oxm_fields, key=lambda field: field.ofb_field.type):

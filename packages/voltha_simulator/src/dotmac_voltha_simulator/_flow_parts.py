@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from voltha_protos import openflow_13_pb2 as of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import FieldDescriptor
 
 PORT_MASK = 0x7FFFFFFF
 CONTROLLER = of.OFPP_CONTROLLER & PORT_MASK

@@ -5,20 +5,22 @@ Pure functions over messages; the table (``_flow_table``) carries out what they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voltha_protos import openflow_13_pb2 as of
 
 from . import _flow_parts as parts
-from ._ports import is_nni
-from ._refusal import CrashRefused
+from ._ports import NNI_BASE, PON_BASE, is_nni
+from ._refusal import CrashRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _TWO_BANDS, _THREE_BANDS = 2, 3
 
 
 def refuse_crash(flow: Any) -> None:
-    """Raise ``CrashRefused`` for a flow that would end a process of the real system."""
+    """Raise ``CrashRefusedError`` for a flow that would end a process of the real system."""
     source = parts.in_port(flow)
     if not source:
         return
@@ -26,13 +28,15 @@ def refuse_crash(flow: Any) -> None:
         _refuse_downstream_crash(flow)
         return
     if flow.table_id == 0 and _reaches_onu(flow) and not parts.meter_id(flow):
-        raise CrashRefused("an upstream table 0 flow without a meter ends the ONU adapter; add a meter instruction")
+        raise CrashRefusedError(
+            "an upstream table 0 flow without a meter ends the ONU adapter; add a meter instruction"
+        )
     pushed = parts.push_ethertype(flow)
     if flow.table_id == 1 and pushed is not None:
         if pushed != 0x8100:  # noqa: PLR2004 - the one ethertype VOLTHA takes
-            raise CrashRefused(f"push VLAN with ethertype {pushed:#06x} ends the OLT adapter; it has to be 0x8100")
+            raise CrashRefusedError(f"push VLAN with ethertype {pushed:#06x} ends the OLT adapter; it has to be 0x8100")
         if parts.set_vid(flow) == 0:
-            raise CrashRefused("push VLAN and set VLAN 0 ends the OLT adapter; write 0x1000 | VLAN id")
+            raise CrashRefusedError("push VLAN and set VLAN 0 ends the OLT adapter; write 0x1000 | VLAN id")
 
 
 def _reaches_onu(flow: Any) -> bool:
@@ -42,7 +46,7 @@ def _reaches_onu(flow: Any) -> bool:
 def _refuse_downstream_crash(flow: Any) -> None:
     wanted = flow.table_id == 0 and parts.has_next_table(flow) and not parts.out_port(flow)
     if wanted and not parts.egress_port(parts.write_metadata(flow)):
-        raise CrashRefused(
+        raise CrashRefusedError(
             "a downstream table 0 flow without an egress port in write_metadata ends the OLT adapter;"
             " put the UNI port into the lower 32 bits"
         )
@@ -67,7 +71,7 @@ def core_failure(flow: Any, meters: Mapping[int, Any]) -> str:
 
 def onu_failure(flow: Any, *, ready: bool, first_uni: bool) -> str:
     """Why the ONU adapter refuses a device flow; empty when it takes it. Downstream flows it never refuses."""
-    if not is_upstream(flow):
+    if not is_onu_upstream(flow):
         return ""
     if not ready:
         return "improper device state"
@@ -84,28 +88,29 @@ def onu_failure(flow: Any, *, ready: bool, first_uni: bool) -> str:
 def onu_cannot_translate(flow: Any) -> bool:
     """An upstream flow with a VLAN that is neither rewritten nor named in the metadata: refused after 10 s."""
     vlan = parts.field(flow, of.OFPXMT_OFB_VLAN_VID)
-    if not is_upstream(flow) or vlan is None or not int(vlan.vlan_vid) & 0xFFF:
+    if not is_onu_upstream(flow) or vlan is None or not int(vlan.vlan_vid) & 0xFFF:
         return False
     return parts.set_vid(flow) is None and parts.inner_tag(parts.write_metadata(flow)) == 0
 
 
 def olt_failure(flow: Any, meters: Mapping[int, Any], installed: Iterable[Any], *, onu_ready: bool) -> str:
     """Why the OLT adapter refuses a device flow; empty when it takes it."""
-    if parts.field(flow, of.OFPXMT_OFB_TUNNEL_ID) is None:
+    if not uni_of(flow):
         return ""
     if not onu_ready:
         return "onu not ready"
     if not parts.write_metadata(flow):
         return "metadata is zero"
+    return _meter_failure(flow, meters, installed) if parts.meter_id(flow) else ""
+
+
+def _meter_failure(flow: Any, meters: Mapping[int, Any], installed: Iterable[Any]) -> str:
     meter = parts.meter_id(flow)
-    if not meter:
-        return ""
     if not bands_are_valid(meters[meter].config.bands):
         return "invalid-meter-config"
-    other = next((found for found in installed if _same_queue(found, flow) and parts.meter_id(found) != meter), None)
-    if other is not None:
-        return f"meter mismatch: {parts.meter_id(other)} is in use, not {meter}"
-    return ""
+    used = (parts.meter_id(found) for found in installed if _same_queue(found, flow))
+    other = next((found for found in used if found != meter), meter)
+    return "" if other == meter else f"meter mismatch: {other} is in use, not {meter}"
 
 
 def queue_of(flow: Any) -> tuple[int, int]:
@@ -119,12 +124,16 @@ def uni_of(flow: Any) -> int:
     return int(tunnel.tunnel_id) if tunnel is not None else 0
 
 
-def is_upstream(flow: Any) -> bool:
-    """True for a device flow from subscriber to network: of an ONU from its UNI, of an OLT from its PON."""
-    upward = not is_nni(parts.in_port(flow))
-    return upward and parts.field(flow, of.OFPXMT_OFB_TUNNEL_ID) is not None
+def is_onu_upstream(flow: Any) -> bool:
+    """True for a flow of an ONU that comes in by a UNI."""
+    return 0 < parts.in_port(flow) < NNI_BASE
+
+
+def is_olt_upstream(flow: Any) -> bool:
+    """True for a subscriber's flow of an OLT that comes in by a PON."""
+    return parts.in_port(flow) >= PON_BASE and uni_of(flow) != 0
 
 
 def _same_queue(left: Any, right: Any) -> bool:
-    both = is_upstream(left) == is_upstream(right) and queue_of(left) == queue_of(right)
+    both = is_olt_upstream(left) == is_olt_upstream(right) and queue_of(left) == queue_of(right)
     return both and left.id != right.id and parts.meter_id(left) != 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from voltha_protos import openflow_13_pb2 as of
@@ -16,14 +17,31 @@ from ._events import rpc_error
 from ._flow_id import flow_id, sort_match
 from ._ports import uni_parts
 from ._records import LogicalRecord, OltRecord, OnuRecord
-from ._refusal import CrashRefused, Refusal, unavailable, unknown
-from ._stack import Stack
+from ._refusal import CrashRefusedError, RefusedError, unavailable, unknown
+
+if TYPE_CHECKING:
+    from ._stack import Stack
 
 _RPC = "UpdateLogicalDeviceFlowTable"
 _ALL_TABLES = 0xFF
 _ANY_PORT = 0x7FFFFFFF
 _WILDCARDS = (0, _ANY_PORT, 0xFFFFFFFF)
 _BAD_FLOW_MOD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A flow that was added, and what it replaced."""
+
+    logical: LogicalRecord
+    flow: Any
+    previous: Any
+    xid: int
+    device_flows: list[DeviceFlow]
+
+    def places(self) -> list[tuple[str, int]]:
+        """Which device flows it was decomposed to."""
+        return [(each.device_id, each.flow.id) for each in self.device_flows]
 
 
 async def update(stack: Stack, request: Any) -> None:
@@ -42,12 +60,12 @@ async def update(stack: Stack, request: Any) -> None:
     elif command == of.OFPFC_MODIFY_STRICT:
         raise unknown("flowModifyStrict not implemented")
     else:
-        raise Refusal(grpc.StatusCode.INTERNAL, f"unhandled-command: lDeviceId:{logical.id}, command:{command}")
+        raise RefusedError(grpc.StatusCode.INTERNAL, f"unhandled-command: lDeviceId:{logical.id}, command:{command}")
 
 
 def _checked(request: Any) -> Any:
     if not request.HasField("flow_mod") or not request.flow_mod.HasField("match"):
-        raise CrashRefused("a flow_mod without a match ends the core; send a match, also an empty one of type OXM")
+        raise CrashRefusedError("a flow_mod without a match ends the core; send a match, also an empty one of type OXM")
     return request.flow_mod
 
 
@@ -60,16 +78,17 @@ def _add(stack: Stack, logical: LogicalRecord, mod: Any, xid: int) -> None:
         return
     device_flows = decompose(flow, stack.topology(logical))
     _require_adapters(stack, device_flows)
-    # A flow that replaces another frees what that one held before it is looked at.
-    _drop_device_flows(stack, logical.rules.pop(flow.id, []))
+    # What a replaced flow had in the devices is overwritten where the device flow's id is the same, which it is unless
+    # the flow points to another UNI now; then the old device flow stays as an orphan (surprises 14 and 38).
     logical.flows[flow.id] = flow
-    logical.rules[flow.id] = [(each.device_id, each.flow.id) for each in device_flows]
-    failure = _install(stack, logical, device_flows)
-    if failure:
-        stack.background.later(delays.FLOW_VERDICT, _revert, stack, logical, flow, xid, device_flows, failure)
+    change = _Change(logical, flow, known, xid, device_flows)
+    logical.rules[flow.id] = change.places()
+    if _install(stack, logical, device_flows):
+        # A deletion that hangs keeps the adapter from looking at the next flow (surprise 10).
+        wait = delays.FLOW_VERDICT_BLOCKED if logical.stuck else delays.FLOW_VERDICT
+        stack.background.later(wait, _revert, stack, change)
     elif any(_is_onu(stack, each) and rules.onu_cannot_translate(each.flow) for each in device_flows):
-        words = "cannot translate the VLAN"
-        stack.background.later(delays.FLOW_VERDICT_SLOW, _revert, stack, logical, flow, xid, device_flows, words)
+        stack.background.later(delays.FLOW_VERDICT_SLOW, _revert, stack, change)
 
 
 def _require_adapters(stack: Stack, device_flows: list[DeviceFlow]) -> None:
@@ -120,10 +139,10 @@ def _taken(stack: Stack, each: DeviceFlow) -> None:
     """An adapter has taken a flow: load the technology profile, then push what waits for it (surprise 6)."""
     record = stack.devices[each.device_id]
     if isinstance(record, OnuRecord):
-        if rules.is_upstream(each.flow):
+        if rules.is_onu_upstream(each.flow):
             record.fresh.add(each.flow.id)
             record.timers.later(delays.FLOWS_PUSHED, _push, stack, record, rules.queue_of(each.flow))
-    elif isinstance(record, OltRecord) and rules.is_upstream(each.flow) and parts.write_metadata(each.flow):
+    elif isinstance(record, OltRecord) and rules.is_olt_upstream(each.flow) and parts.write_metadata(each.flow):
         logical = stack.logical_of(record)
         onu = _onu_behind(stack, logical, rules.uni_of(each.flow)) if logical is not None else None
         queue = rules.queue_of(each.flow)
@@ -145,33 +164,35 @@ def _push(stack: Stack, onu: OnuRecord, queue: tuple[int, int]) -> None:
         stack.set_state(onu, reason="omci-flows-pushed")
 
 
-def _revert(
-    stack: Stack, logical: LogicalRecord, flow: Any, xid: int, device_flows: list[DeviceFlow], failure: str
-) -> None:
-    """The adapters have refused: the flow disappears again, and the controller and the bus are told."""
-    if logical.flows.get(flow.id) is not flow:
+def _revert(stack: Stack, change: _Change) -> None:
+    """The adapters have refused: what was before is there again, and the controller and the bus are told."""
+    logical, flow = change.logical, change.flow
+    present: Any = logical.flows.get(flow.id)
+    if present is flow:
+        _drop_device_flows(stack, logical.rules.pop(flow.id, []))
+        logical.flows.pop(flow.id)
+        if change.previous is not None:
+            logical.flows[flow.id], logical.rules[flow.id] = change.previous, change.places()
+    elif not logical.stuck:
         return
-    logical.flows.pop(flow.id)
-    _drop_device_flows(stack, logical.rules.pop(flow.id, []))
     if not rules.core_failure(flow, logical.meters):
-        _tell_onus(stack, device_flows)
+        _tell_onus(stack, change.device_flows)
     logical.stuck.clear()
-    stack.change_events.publish(_error_message(logical.id, flow, xid))
+    stack.change_events.publish(_error_message(logical.id, flow, change.xid))
     context = {
         "rpc": _RPC,
         "flow-id": str(flow.id),
         "flow-cookie": str(flow.cookie),
         "logical-device-id": logical.id,
-        "device-rules": _device_rules(device_flows),
+        "device-rules": _device_rules(change.device_flows),
     }
     stack.emit(rpc_error(_RPC, logical.id, "failed-to-add-flow", context))
-    del failure
 
 
 def _tell_onus(stack: Stack, device_flows: list[DeviceFlow]) -> None:
     for each in device_flows:
         record = stack.devices.get(each.device_id)
-        if isinstance(record, OnuRecord) and rules.is_upstream(each.flow):
+        if isinstance(record, OnuRecord) and rules.is_onu_upstream(each.flow):
             stack.set_state(record, reason="omci-flows-deleted")
 
 
@@ -196,7 +217,7 @@ async def _delete_strict(stack: Stack, logical: LogicalRecord, mod: Any) -> None
         return
     devices = {stack.devices[device].message.type for device, _ in logical.rules[identity] if device in stack.devices}
     if devices & stack.faults.adapters_down:
-        raise Refusal(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[no connection]")
+        raise RefusedError(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[no connection]")
     if identity in logical.stuck or _never_finishes(stack, logical, identity):
         await _delete_in_vain(stack, logical, flow)
         return
@@ -209,7 +230,7 @@ def _delete_unknown(stack: Stack, logical: LogicalRecord, mod: Any, identity: in
     sort_match(flow.match)
     try:
         found = decompose(flow, stack.topology(logical))
-    except Refusal:
+    except RefusedError:
         return
     _drop_device_flows(stack, [(each.device_id, each.flow.id) for each in found])
 
@@ -231,7 +252,7 @@ async def _delete_in_vain(stack: Stack, logical: LogicalRecord, flow: Any) -> No
     context = {"rpc": _RPC, "flow-id": str(flow.id), "flow-cookie": str(flow.cookie), "logical-device-id": logical.id}
     stack.emit(rpc_error(_RPC, logical.id, "failed-to-delete-device-flows", context))
     details = f"failed deleting flows id:{flow.id}, errors:[rpc error: code = Aborted desc = timeout]"
-    raise Refusal(grpc.StatusCode.ABORTED, details)
+    raise RefusedError(grpc.StatusCode.ABORTED, details)
 
 
 def _delete(stack: Stack, logical: LogicalRecord, mod: Any) -> None:
@@ -274,7 +295,7 @@ def _dropped(stack: Stack, record: Any, flow: Any) -> None:
     if isinstance(record, OnuRecord):
         if flow.id in record.fresh:
             record.fresh.discard(flow.id)
-            record.timers.later(delays.FLOW_VERDICT, stack_reason, stack, record, "omci-flows-deleted")
+            record.timers.later(delays.FLOW_VERDICT, _set_reason, stack, record, "omci-flows-deleted")
         return
     logical, queue = stack.logical_of(record), rules.queue_of(flow)
     onu = _onu_behind(stack, logical, queue[0]) if logical is not None else None
@@ -282,10 +303,10 @@ def _dropped(stack: Stack, record: Any, flow: Any) -> None:
     if onu is not None and queue in onu.profiles and not still_used:
         onu.profiles.discard(queue)
         words = "tech-profile-config-delete-success"
-        onu.timers.later(delays.FLOW_VERDICT * 2, stack_reason, stack, onu, words)
+        onu.timers.later(delays.FLOW_VERDICT * 2, _set_reason, stack, onu, words)
 
 
-def stack_reason(stack: Stack, onu: OnuRecord, reason: str) -> None:
+def _set_reason(stack: Stack, onu: OnuRecord, reason: str) -> None:
     """An ONU's reason, later."""
     stack.set_state(onu, reason=reason)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from voltha_protos import common_pb2, device_pb2
 
 from ._records import OltRecord, OnuRecord
 from ._refusal import failed_precondition, invalid_argument, unknown
-from ._stack import Stack
+
+if TYPE_CHECKING:
+    from ._stack import Stack
 
 _STATE = device_pb2.ImageState
 _SLOTS = (("BBSM_IMG_00001", True), ("BBSM_IMG_00000", False))
 
 
 class ImageCalls:
-    """Methods named as the RPCs; each takes the request and answers the response, or raises ``Refusal``."""
+    """Methods named as the RPCs; each takes the request and answers the response, or raises ``RefusedError``."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

@@ -22,7 +22,7 @@ _VERSION_KEYS = ("version", "goversion", "vcsref", "vcsdirty", "buildtime", "os"
 
 
 class LogicalCalls:
-    """Methods named as the RPCs; each takes the request and answers the response, or raises ``Refusal``."""
+    """Methods named as the RPCs; each takes the request and answers the response, or raises ``RefusedError``."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from voltha_protos import openflow_13_pb2 as of
 
 from ._flow_table import drop_flows_of_meter
-from ._records import LogicalRecord
-from ._refusal import Refusal, unknown
-from ._stack import Stack
+from ._refusal import RefusedError, unknown
+
+if TYPE_CHECKING:
+    from ._records import LogicalRecord
+    from ._stack import Stack
 
 
 def update_meter(stack: Stack, request: Any) -> None:
@@ -28,7 +30,7 @@ def update_meter(stack: Stack, request: Any) -> None:
             drop_flows_of_meter(logical, mod.meter_id)
     else:
         details = f"unhandled-command: logical-device-id:{logical.id}, command:{mod.command}"
-        raise Refusal(grpc.StatusCode.INTERNAL, details)
+        raise RefusedError(grpc.StatusCode.INTERNAL, details)
 
 
 def _modify(logical: LogicalRecord, mod: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voltha_protos import logical_device_pb2
 
@@ -10,11 +10,13 @@ from . import _delays as delays
 from . import _onu
 from ._alarms import olt_event
 from ._events import device_event
-from ._hardware import OltHardware
 from ._pm import olt_pm_configs
 from ._ports import logical_port, nni_number, nni_port, pon_number, pon_port
-from ._records import OltRecord
 from ._stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, OPER, Stack
+
+if TYPE_CHECKING:
+    from ._hardware import OltHardware
+    from ._records import OltRecord
 
 _OFPC_CAPABILITIES = 15  # flow, table, port and group statistics
 

@@ -6,10 +6,25 @@ from typing import Any
 
 from voltha_protos import device_pb2
 
+_HISTORY_SECONDS = 900
 _TYPE = device_pb2.PmConfig.PmType
 
-OLT_METRICS = tuple(
-    ["rx_bytes", "rx_packets", "rx_ucast_packets", "rx_mcast_packets", "rx_bcast_packets", "rx_error_packets", "rx_crc_errors", "rx_packets_dropped", "tx_bytes", "tx_packets", "tx_ucast_packets", "tx_mcast_packets", "tx_bcast_packets", "tx_error_packets", "tx_dropped_total"]
+OLT_METRICS = (
+    "rx_bytes",
+    "rx_packets",
+    "rx_ucast_packets",
+    "rx_mcast_packets",
+    "rx_bcast_packets",
+    "rx_error_packets",
+    "rx_crc_errors",
+    "rx_packets_dropped",
+    "tx_bytes",
+    "tx_packets",
+    "tx_ucast_packets",
+    "tx_mcast_packets",
+    "tx_bcast_packets",
+    "tx_error_packets",
+    "tx_dropped_total",
 )
 
 _BRIDGE = (
@@ -44,7 +59,7 @@ _ONU_GROUPS = {
     "FEC_History": (900, _FEC),
     "GEM_Port_History": (900, _GEM),
 }
-HISTORY_GROUPS = frozenset(name for name, (seconds, _) in _ONU_GROUPS.items() if seconds == 900)  # noqa: PLR2004
+HISTORY_GROUPS = frozenset(name for name, (seconds, _) in _ONU_GROUPS.items() if seconds == _HISTORY_SECONDS)
 _KINDS = {"c": _TYPE.CONTEXT, "g": _TYPE.GAUGE, "": _TYPE.COUNTER}
 
 
@@ -80,9 +95,10 @@ def onu_update_errors(configs: Any) -> list[str]:
     found = []
     if configs.default_freq % 5 or not configs.default_freq:
         found.append(f"frequency-{configs.default_freq}-should-be-a-multiple-of-5")
-    for group in configs.groups:
-        if group.group_name in HISTORY_GROUPS and group.group_freq != 900:  # noqa: PLR2004 - the fixed interval
-            found.append(
-                f"internal-error-during-group-freq-update--groupname-{group.group_name}-freq-{group.group_freq}"
-            )
+    fixed = (group for group in configs.groups if group.group_name in HISTORY_GROUPS)
+    found += [
+        f"internal-error-during-group-freq-update--groupname-{group.group_name}-freq-{group.group_freq}"
+        for group in fixed
+        if group.group_freq != _HISTORY_SECONDS
+    ]
     return found

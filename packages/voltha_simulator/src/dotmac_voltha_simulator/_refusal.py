@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """The status a real VOLTHA gives: ``code`` and the text in ``details``, both as recorded."""
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
@@ -14,33 +14,33 @@ class Refusal(Exception):
         self.details = details
 
 
-class CrashRefused(Refusal):
+class CrashRefusedError(RefusedError):
     """A request that ends a process of the real VOLTHA; here it is refused and counted instead."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(grpc.StatusCode.INVALID_ARGUMENT, f"the real VOLTHA would crash: {reason}")
 
 
-def not_found(details: str) -> Refusal:
+def not_found(details: str) -> RefusedError:
     """The id is unknown; VOLTHA puts the id into the text, in a form that differs from call to call."""
-    return Refusal(grpc.StatusCode.NOT_FOUND, details)
+    return RefusedError(grpc.StatusCode.NOT_FOUND, details)
 
 
-def unknown(details: str) -> Refusal:
+def unknown(details: str) -> RefusedError:
     """A Go error without a status of its own: gRPC calls it UNKNOWN, the text is all there is."""
-    return Refusal(grpc.StatusCode.UNKNOWN, details)
+    return RefusedError(grpc.StatusCode.UNKNOWN, details)
 
 
-def failed_precondition(details: str) -> Refusal:
+def failed_precondition(details: str) -> RefusedError:
     """The device is in a state in which the request makes no sense."""
-    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, details)
+    return RefusedError(grpc.StatusCode.FAILED_PRECONDITION, details)
 
 
-def invalid_argument(details: str) -> Refusal:
+def invalid_argument(details: str) -> RefusedError:
     """The request itself is wrong."""
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
+    return RefusedError(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
-def unavailable(details: str) -> Refusal:
+def unavailable(details: str) -> RefusedError:
     """An adapter is down, or, misleadingly, a flow led to no device flow."""
-    return Refusal(grpc.StatusCode.UNAVAILABLE, details)
+    return RefusedError(grpc.StatusCode.UNAVAILABLE, details)

@@ -14,7 +14,6 @@ from . import _delays as delays
 from ._edge import MAX_MESSAGE, Credentials, Edge
 from ._hardware import OltHardware, OnuHardware, build, split_address
 from ._kafka import KafkaSink
-from ._records import OltRecord, OnuRecord
 from ._sinks import EventSink, MemorySink, Subscription
 from ._stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._events import PublishedEvent
     from ._faults import Faults
+    from ._records import OltRecord, OnuRecord
 
 ADAPTERS = (OLT_TYPE, ONU_TYPE)
 

@@ -6,14 +6,12 @@ A test asks for another size with ``@pytest.mark.voltha_simulator(olts=1, pons=4
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-import pytest_asyncio
+import pytest
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import AsyncIterator
 
     from ._simulator import Simulator
 
@@ -25,13 +23,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "voltha_simulator(**size): arguments of the simulator that the test gets")
 
 
-@pytest_asyncio.fixture
-async def voltha_simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
-    """A running simulator, new for every test; ``voltha_simulator.target`` is where it listens."""
-    from ._simulator import Simulator  # noqa: PLC0415 - gRPC is heavy; load it for who uses the fixture
+try:
+    from pytest_asyncio import fixture as _async_fixture
+except ImportError:
 
-    marker = request.node.get_closest_marker("voltha_simulator")
-    size = {**_DEFAULTS, **(marker.kwargs if marker is not None else {})}
-    async with Simulator(**size) as simulator:
-        yield simulator
-    await asyncio.sleep(0)
+    @pytest.fixture(name="voltha_simulator")
+    def _voltha_simulator_unavailable() -> None:
+        """Says what is missing: the fixture is asynchronous."""
+        pytest.fail("the fixture voltha_simulator needs pytest-asyncio: pip install 'dotmac-voltha-simulator[test]'")
+
+else:
+
+    @_async_fixture
+    async def voltha_simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+        """A running simulator, new for every test; ``voltha_simulator.target`` is where it listens."""
+        from ._simulator import Simulator  # noqa: PLC0415 - gRPC is heavy; load it for who uses the fixture
+
+        marker = request.node.get_closest_marker("voltha_simulator")
+        size = {**_DEFAULTS, **(marker.kwargs if marker is not None else {})}
+        async with Simulator(**size) as simulator:
+            yield simulator
