@@ -138,9 +138,9 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         fresh, duplicates = await self._take(good)
         result = BatchResult(
             accepted=len(fresh),
-            rejected=tuple(rejected),
-            duplicates=tuple(duplicates),
-            event_ids=tuple(event.event_id for event in fresh),
+            rejected=rejected,
+            duplicates=duplicates,
+            event_ids=[event.event_id for event in fresh],
         )
         plain: dict[str, Any] = msgspec.to_builtins(result)
         return plain

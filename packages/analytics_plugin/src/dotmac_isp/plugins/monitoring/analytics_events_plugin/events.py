@@ -97,15 +97,15 @@ _CATEGORY_OF: Final = {
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One validated event, as it lies in the spool and travels to the collector."""
+    """One validated event, as it lies in the spool and travels to the collector; empty fields are left out there."""
 
     event_id: str
     event_name: str
     event_type: str
     #: RFC 3339 in UTC with milliseconds. Never a bare number: the engine would read that as seconds.
     timestamp: str
-    category: str = "business"
-    severity: str = "info"
+    category: str
+    severity: str
     user_id: str = ""
     customer_id: str = ""
     session_id: str = ""
@@ -132,9 +132,9 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch. Accepted events are on disk; `duplicates` are identifiers that had been taken before."""
 
     accepted: int
-    rejected: tuple[Rejection, ...] = ()
-    duplicates: tuple[str, ...] = ()
-    event_ids: tuple[str, ...] = ()
+    rejected: list[Rejection] = msgspec.field(default_factory=list)
+    duplicates: list[str] = msgspec.field(default_factory=list)
+    event_ids: list[str] = msgspec.field(default_factory=list)
 
 
 _FIELDS: Final = frozenset(Event.__struct_fields__)

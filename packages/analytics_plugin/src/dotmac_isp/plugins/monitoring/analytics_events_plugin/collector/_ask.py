@@ -61,7 +61,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+        return float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -237,7 +237,8 @@ def _value(query: Query, rollup: bool, values: dict[str, Any]) -> str:
     if query.measure in _COUNTING:
         return "sum(events)" if rollup else _COUNTING[query.measure]
     if query.field == "amount":
-        number = "toFloat64(amount)"
+        # Sums of money stay decimal in the engine; a quantile needs a float.
+        number = "amount" if query.measure in {"sum", "min", "max"} else "toFloat64(amount)"
     else:
         values["field"] = query.field
         number = "toFloat64OrNull(toString(getSubcolumn(properties, {field:String})))"

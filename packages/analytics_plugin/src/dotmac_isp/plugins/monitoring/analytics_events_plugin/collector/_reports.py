@@ -13,7 +13,7 @@ import msgspec
 from .._plain import EventError, as_mapping
 from .._times import moment, span
 from ..store import EVENTS
-from ._ask import Answer, Questions
+from ._ask import Questions
 from ._query import Query, Sql, scope
 
 __all__ = ["REPORTS", "Report", "Section", "make_report"]
@@ -45,6 +45,8 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
     chart: str = "table"
     unit: str = "events"
+    #: Seconds between the points of a line.
+    interval: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,15 +84,18 @@ class _Making(msgspec.Struct):
     async def section(self, title: str, chart: str, unit: str = "events", **values: Any) -> Section:
         limit = 10_000 if "interval" in values else self.limit
         answer = await self.questions.ask(self.query(limit=limit, **values))
-        return _section(title, answer, chart, unit)
+        return Section(
+            title=title,
+            columns=answer.columns,
+            rows=answer.rows,
+            chart=chart,
+            unit=unit,
+            interval=int(values.get("interval", 0)),
+        )
 
     async def total(self, **values: Any) -> float | None:
         value = await self.questions.number(self.query(**values))
         return int(value) if value is not None and value.is_integer() else value
-
-
-def _section(title: str, answer: Answer, chart: str, unit: str) -> Section:
-    return Section(title=title, columns=answer.columns, rows=answer.rows, chart=chart, unit=unit)
 
 
 def _rounded(since: float, until: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ A key says which tenant asks. A key that several tenants share needs the header 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -186,8 +187,19 @@ async def _report(request: web.Request) -> web.Response:
 
 
 async def _drawn(report: Report, collector: Collector) -> str:
+    since, until = (datetime.fromisoformat(text).timestamp() for text in (report.since, report.until))
     panels = [
-        Panel(title=item.title, chart=item.chart, columns=item.columns, rows=item.rows, unit=item.unit, counts=False)
+        Panel(
+            title=item.title,
+            chart=item.chart,
+            columns=item.columns,
+            rows=item.rows,
+            unit=item.unit,
+            since=since,
+            until=until,
+            interval=item.interval,
+            counts=item.unit == "events",
+        )
         for item in report.sections
     ]
     return draw_report(

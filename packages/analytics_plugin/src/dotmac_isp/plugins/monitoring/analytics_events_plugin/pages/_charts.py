@@ -17,6 +17,18 @@ _MOST_POINTS: Final = 500
 _OTHER: Final = "other"
 #: The order is fixed, so a colour follows its series by rank and never repeats; the page sets the colours themselves.
 _HEIGHT: Final = 240
+#: How ticks of time are written, by what they fall on.
+_CLOCK: Final = {
+    "seconds": "%H:%M:%S",
+    "minutes": "%H:%M",
+    "hours": "%H:%M",
+    "date": "%d %b",
+    "day": "%d %b",
+    "week": "%d %b",
+    "month": "%b %Y",
+    "quarter": "%b %Y",
+    "year": "%Y",
+}
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +45,16 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     #: Missing points of a count are zeros; of a measure they are gaps.
     counts: bool = True
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show: no row, no value, or a count of nothing."""
+        values = [row.get("value", row.get("people")) for row in self.rows]
+        return not any(value or (value == 0 and not self.counts) for value in values)
+
 
 def specification(panel: Panel) -> dict[str, Any] | None:
     """The chart, or `None` when there is nothing to draw as one (no rows, a number, a table)."""
-    if not any(row.get("value") is not None for row in panel.rows) or panel.chart in {"number", "table", "funnel"}:
+    if panel.empty or panel.chart in {"number", "table", "funnel"}:
         return None
     if panel.chart in {"line", "area"}:
         return _series(panel)
@@ -52,6 +70,8 @@ def _group(panel: Panel, row: dict[str, Any]) -> str:
 def _ranked(panel: Panel) -> list[str]:
     totals: dict[str, float] = {}
     for row in panel.rows:
+        if row["value"] is None:
+            continue
         group = _group(panel, row)
         totals[group] = totals.get(group, 0.0) + abs(float(row["value"] or 0))
     return sorted(totals, key=lambda group: (-totals[group], group))
@@ -64,7 +84,13 @@ def _series(panel: Panel) -> dict[str, Any]:
     several = len(shown) > 1
     title = panel.unit + (f" in {_interval_words(panel.interval)}" if panel.counts else "")
     encoding: dict[str, Any] = {
-        "x": {"field": "time", "type": "temporal", "title": "time (UTC)", "scale": {"type": "utc"}},
+        "x": {
+            "field": "time",
+            "type": "temporal",
+            "title": "time (UTC)",
+            "scale": {"type": "utc"},
+            "axis": {"format": _CLOCK, "labelOverlap": True},
+        },
         "y": {
             "field": "value",
             "type": "quantitative",
@@ -106,10 +132,9 @@ def _points(panel: Panel, shown: Sequence[str]) -> list[dict[str, Any]]:
         group = _group(panel, row)
         key = (at, group if group in shown else _OTHER)
         found[key] = found.get(key, 0.0) + float(row["value"])
-    step = panel.interval
-    first = int(panel.since // step * step)
-    steps = range(first, int(panel.until), step)
-    if panel.counts and len(steps) * len(shown) <= _MOST_POINTS * _MOST_SERIES:
+    step = max(1, panel.interval)
+    steps = range(int(panel.since // step * step), int(panel.until), step)
+    if panel.counts and panel.interval and len(steps) * len(shown) <= _MOST_POINTS * _MOST_SERIES:
         groups = [*shown, _OTHER] if any(group == _OTHER for _, group in found) else list(shown)
         found = {(at, group): found.get((at, group), 0.0) for at in steps for group in groups}
     return [{"time": at * 1000, "group": group, "value": value} for (at, group), value in sorted(found.items())]

@@ -37,7 +37,7 @@ def _number(value: object) -> str:
         return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _escaped(value)
-    return f"{value:,}" if isinstance(value, int) or value.is_integer() is False else f"{int(value):,}"
+    return f"{value:,.2f}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
 
 
 def draw_page(*, title: str, description: str, since: float, until: float, panels: Sequence[Panel], bundle: str) -> str:
@@ -92,7 +92,7 @@ def _page(title: str, description: str, period: str, lead: str, panels: Sequence
 def _panel(panel: Panel, index: int, charted: bool) -> str:
     if panel.chart == "number":
         body = _big_number(panel)
-    elif not any(row.get("value", row.get("people")) is not None for row in panel.rows):
+    elif panel.empty:
         body = '<p class="empty">Nothing was recorded in this time.</p>'
     elif charted:
         chart = f'<div class="chart" id="chart{index}" role="img" aria-label="{_escaped(panel.title)}"></div>'
@@ -106,7 +106,6 @@ def _panel(panel: Panel, index: int, charted: bool) -> str:
 def _big_number(panel: Panel) -> str:
     values = [row["value"] for row in panel.rows if row.get("value") is not None]
     value = sum(values) if values else (0 if panel.counts else None)
-    value = round(value, 2) if isinstance(value, float) else value
     return f'<p class="number">{_number(value)}<span>{_escaped(panel.unit)}</span></p>'
 
 

@@ -1,0 +1,127 @@
+"""What the tests share: a host small enough to see through, and real collectors in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotmac_isp.plugins.core.errors import SecretMissingError
+from dotmac_isp.plugins.core.model import PluginInfo, Secret
+from dotmac_isp.plugins.monitoring.analytics_events_plugin import AnalyticsEventsPlugin
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
+
+
+class Secrets:
+    """Secrets in a dictionary."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    async def get(self, name: str) -> Secret | None:
+        return Secret(name, self.values[name]) if name in self.values else None
+
+    async def require(self, name: str) -> Secret:
+        found = await self.get(name)
+        if found is None:
+            raise SecretMissingError(f"the secret {name!r} is missing", names=[name])
+        return found
+
+
+class SmallHost:
+    """A `PluginAPI` for one instance."""
+
+    def __init__(self, tenant_id: str | None, settings: Any, secrets: Secrets, data_dir: Path) -> None:
+        self.plugin_id = "analytics_events"
+        self.info = PluginInfo(id=self.plugin_id, name="Analytics Events", version="0.1.0")
+        self.tenant_id = tenant_id
+        self.settings = settings
+        self.secrets = secrets
+        self.data_dir = data_dir
+        self.storage = self.metrics = self.hooks = None
+        self.logger = logging.LoggerAdapter(logging.getLogger("analytics_events"), {})
+        self.tasks: list[asyncio.Task[Any]] = []
+        data_dir.mkdir(parents=True, exist_ok=True)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        self.tasks.append(task)
+        return task
+
+    def on_cleanup(self, callback: Callable[[], Any]) -> None:
+        raise AssertionError("not used")
+
+    def grpc_target(self, host: str, port: int) -> tuple[str, list[tuple[str, Any]]]:
+        return f"{host}:{port}", []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Bench:
+    """A folder with one collector and as many plugin instances as a test wants."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.service = CollectorService(host="127.0.0.1", port=port, data_dir=folder)
+        self.plugins: list[AnalyticsEventsPlugin] = []
+
+    def instance(self, tenant: str | None = "tenant_a", key: str = "", **settings: Any) -> AnalyticsEventsPlugin:
+        values = {"analytics_host": "127.0.0.1", "analytics_port": self.port, "flush_interval": 0.2, **settings}
+        secrets = Secrets({"analytics-api-key": key or f"key-of-{tenant}"})
+        api = SmallHost(tenant, AnalyticsSettings(**values), secrets, self.folder / f"instance-{tenant}")
+        plugin = AnalyticsEventsPlugin(api)  # type: ignore[arg-type]
+        self.plugins.append(plugin)
+        return plugin
+
+    async def started(self, tenant: str | None = "tenant_a", key: str = "", **settings: Any) -> AnalyticsEventsPlugin:
+        plugin = self.instance(tenant, key, **settings)
+        await self.service.admit(tenant, plugin.api.settings, plugin.api.secrets)
+        await plugin.initialize()
+        await plugin.activate()
+        return plugin
+
+    async def close(self) -> None:
+        for plugin in self.plugins:
+            await plugin.deactivate()
+            await plugin.cleanup()
+        await self.service.stop()
+
+
+@pytest.fixture
+def engine() -> None:
+    """For tests that need the embedded engine."""
+    for name in ("chdb", "clickhouse_connect"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed (extra 'embedded')")
+
+
+@pytest.fixture
+def charts() -> None:
+    """For tests that draw charts."""
+    if importlib.util.find_spec("vl_convert") is None:
+        pytest.skip("vl-convert is not installed (extra 'reports')")
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free right now."""
+    return free_port()
+
+
+@pytest.fixture
+async def bench(engine: None, tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path, free_port())
+    await made.service.start()
+    yield made
+    await made.close()
