@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,41 @@ def test_a_running_process_finds_and_loads_what_was_just_installed(
     assert (plugin.manifest_path.is_relative_to(project)) is bool(options)
     assert not any(name.startswith("vendor_real_ns") for name in sys.modules)
     assert load_class(plugin).__module__ == "vendor_real_ns.area.real"
+
+
+class Mapped:
+    """A finder as editable installs of some build backends put it into `sys.meta_path`."""
+
+    def __init__(self, folders: dict[str, Path], files: dict[str, Path]) -> None:
+        self._folders = folders
+        self._files = files
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name in self._folders:
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(self._folders[name])]
+            return spec
+        if name in self._files:
+            return importlib.util.spec_from_file_location(name, self._files[name])
+        return None
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["package", "module"])
+def test_a_finder_that_is_installed_already_is_asked_without_importing_anything(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: bool
+) -> None:
+    source = tmp_path / "elsewhere"
+    source.mkdir()
+    code = source / ("__init__.py" if package else "odd.py")
+    code.write_text("raise RuntimeError('this code must not run')\n")
+    manifest = source / ("dotmac-plugin.toml" if package else "odd.toml")
+    manifest.write_text('[odd]\nname = "Odd"\n')
+    info = site / "vendor_odd-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[dotmac_isp.plugins]\nodd = vendor_ns.odd:Plugin\n")
+    finder = Mapped({"vendor_ns": source}, {"vendor_ns.odd": code})
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert discover(path=[str(site)]).plugins["odd"].manifest_path == manifest
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path[:-1])
+    (problem,) = discover(path=[str(site)]).problems
+    assert "which vendor-odd does not have" in problem.message

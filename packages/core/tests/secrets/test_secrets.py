@@ -185,6 +185,14 @@ async def test_missing_secrets_are_told_with_the_variables_that_would_set_them()
     assert "VOLTHA_PASSWORD__TENANT_123 or VOLTHA_PASSWORD" in str(caught.value)
 
 
+async def test_the_operators_file_may_require_more() -> None:
+    chain = SecretChain([EnvironmentSecrets({"VOLTHA_USERNAME": "u", "VOLTHA_PASSWORD": "p"})])
+    secrets = InstanceSecrets(chain, MANIFEST, None, also_required=["voltha-ca", "site-key"])
+    assert await secrets.missing_required() == ("voltha-ca", "site-key")
+    assert await secrets.missing_optional() == ("olt-key",)
+    assert await secrets.get("site-key") is None
+
+
 async def test_what_a_chain_hands_out_is_redacted_from_then_on() -> None:
     redactor = Redactor()
     chain = SecretChain([EnvironmentSecrets({"KEY": 'p@ss "word"'})], redactor=redactor)

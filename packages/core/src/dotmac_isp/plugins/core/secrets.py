@@ -218,17 +218,23 @@ def _failed(provider: SecretProvider, name: str, tenant: str | None) -> str:
 
 
 class InstanceSecrets:
-    """The `SecretReader` of one instance: the names of its manifest, for its tenant, resolved at each call."""
+    """The `SecretReader` of one instance: the names of its manifest, for its tenant, resolved at each call.
 
-    def __init__(self, chain: SecretChain, manifest: Manifest, tenant: str | None) -> None:
+    `also_required` are names that the operator's configuration file demands beyond the manifest (`security.secrets_required`).
+    """
+
+    def __init__(
+        self, chain: SecretChain, manifest: Manifest, tenant: str | None, *, also_required: Iterable[str] = ()
+    ) -> None:
         self._chain = chain
+        self._required = tuple(dict.fromkeys((*manifest.secrets.required, *also_required)))
         self._manifest = manifest
         self._tenant = validate_tenant_id(tenant)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that may be asked for."""
-        return self._manifest.secret_names
+        return tuple(dict.fromkeys((*self._required, *self._manifest.secret_names)))
 
     async def get(self, name: str) -> Secret | None:
         """The secret, or `None` when no provider has it. Raises `SecretError` for a name that the manifest does not list."""
@@ -249,12 +255,11 @@ class InstanceSecrets:
 
     async def missing_required(self) -> tuple[str, ...]:
         """Required secrets that no provider has."""
-        return await self._missing(self._manifest.secrets.required)
+        return await self._missing(self._required)
 
     async def missing_optional(self) -> tuple[str, ...]:
         """Optional secrets, those of features included, that no provider has."""
-        required = self._manifest.secrets.required
-        return await self._missing(name for name in self.names if name not in required)
+        return await self._missing(name for name in self.names if name not in self._required)
 
     async def switched_off(self) -> dict[str, tuple[str, ...]]:
         """Features that are off for want of a secret, with the secrets that they lack."""

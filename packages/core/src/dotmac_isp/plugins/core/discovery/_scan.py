@@ -92,7 +92,8 @@ def _name_and_version(source: metadata.Distribution) -> tuple[str, str]:
 def _recorded(source: metadata.Distribution, key: str) -> str:
     """A field of METADATA; empty when there is none or the file is damaged, which each Python tells in another way."""
     try:
-        return str(source.metadata[key] or "")
+        fields = source.metadata
+        return str(fields[key]) if key in fields else ""
     except (KeyError, OSError, TypeError, ValueError, metadata.PackageNotFoundError):
         return ""
 
