@@ -1,4 +1,4 @@
-"""Documents in PostgreSQL (12 or newer), for several hosts.
+"""Documents in PostgreSQL, for several hosts.
 
 Time is the database's own. Changes of other hosts come by LISTEN; one connection is kept for that, and when it breaks,
 what was missed is read from the table.
@@ -40,7 +40,13 @@ _PATIENCE: Final = 30.0
 _CLEAN_EVERY: Final = 600.0
 #: When listening begins again, changes of this many seconds before the break are looked at too.
 _OVERLAP: Final = 60.0
-_FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 
 class PostgresBackend:
@@ -55,6 +61,10 @@ class PostgresBackend:
         self._heard: asyncio.Queue[tuple[ScopeKey, bytes, int]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = asyncio.Event()
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._closed = False
 
     @classmethod
     async def open(cls, url: str) -> PostgresBackend:
@@ -133,7 +143,7 @@ class PostgresBackend:
 
     def position(self) -> int:
         """Nothing is past: whatever is heard from now on is new, and what this host wrote is not heard."""
-        if self._pool is None:
+        if self._closed:
             raise StorageError("the storage is closed")
         return 0
 
@@ -141,17 +151,19 @@ class PostgresBackend:
         """Nothing to do: it always listens, so that a watch has no gap at its beginning."""
 
     async def close(self) -> None:
-        pool, self._pool = self._pool, None
+        if self._closed:
+            return
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), _PATIENCE)
-            except (TimeoutError, *_FAILURES):
-                pool.terminate()
-        self.hub.close()
+        try:
+            await asyncio.wait_for(self._quiet.wait(), _PATIENCE)
+            await asyncio.wait_for(self._pool.close(), _PATIENCE)
+        except _FAILURES:
+            self._pool.terminate()
+        finally:
+            self.hub.close()
 
     async def _rows(self, statement: str, *values: Any) -> list[Row]:
         with self._errors():
@@ -239,6 +251,10 @@ class PostgresBackend:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
+        if self._closed:
+            raise StorageError("the storage is closed")
+        self._under_way += 1
+        self._quiet.clear()
         try:
             yield
         except _FAILURES as error:
@@ -249,10 +265,10 @@ class PostgresBackend:
             raise StorageError(
                 text, remedy="See that the server runs and that user, password and database of the URL are right"
             ) from (None if shown else error)
-        except AttributeError:
-            if self._pool is None:
-                raise StorageError("the storage is closed") from None
-            raise
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
 
 
 def _without_password(url: str) -> tuple[str, tuple[str, ...]]:

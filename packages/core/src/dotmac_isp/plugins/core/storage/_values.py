@@ -64,7 +64,7 @@ def encode_value(value: Any) -> str:
     except StorageError:
         raise
     except Exception as error:
-        # Whatever msgspec raises: a wrong type, a number too large, a text that is no Unicode, a value inside itself.
+        # Whatever msgspec raises: a wrong type, a text that is no Unicode, a value inside itself.
         _check(value, "$", 0)
         raise StorageError(f"the value cannot be stored as JSON: {error}") from error
     return body.decode()
@@ -92,13 +92,10 @@ def _check(value: Any, path: str, depth: int) -> None:
 
 
 def _check_plain(value: Any, path: str) -> None:
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, int):
         return
     if isinstance(value, str):
         _check_text(value, path)
-    elif isinstance(value, int):
-        if not -(2**63) <= value < 2**64:
-            raise _refused(path, "the number needs more than 64 bits; store it as text")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _refused(path, f"{value!r} is no number of JSON; store None, or leave it out")

@@ -35,6 +35,8 @@ def configure_logging(
     """Send all logs of the process to `stream` (default: stderr), as JSON objects or for people to read.
 
     `redact` gets every text that would be written (message, exception, extra fields) and returns it without secrets.
+    Where Python itself has put a value in quotes (`KeyError('…')`), the text has the secret with Python's escapes, so
+    for secrets with quotes, backslashes or line ends it must know that form too.
     An instance may log `rate` records a second, after a first `burst`, and as many warnings and errors beside them;
     what is dropped is counted and said. A second call replaces the first one's handler. Returns the handler.
 
@@ -162,7 +164,11 @@ def _origin(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict
         "logger": record.name,
     }
     # Twice: once for the place, once so that no extra field of a record pretends to be one of them.
-    return {**facts, **own, **facts, **scope_fields(record)}
+    fields = {**facts, **own, **facts, **scope_fields(record)}
+    if isinstance(record.msg, dict | list | tuple) and event["event"] == str(record.msg):
+        # Kept as it is, and redacted text by text: as one text its secrets would stand there with escapes.
+        fields["event"] = record.msg
+    return fields
 
 
 class _Redacted:
