@@ -6,15 +6,13 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import pytest
-from dotmac_voltha_simulator import Simulator
 from google.protobuf import empty_pb2, json_format, message_factory
 from voltha_protos import (
     common_pb2,
@@ -24,6 +22,11 @@ from voltha_protos import (
     voltha_pb2,
     voltha_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from dotmac_voltha_simulator import Simulator
 
 DATA = Path(__file__).parent / "data"
 EMPTY = empty_pb2.Empty()

@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-from ._simulator import ListenError, Simulator
+if TYPE_CHECKING:
+    from ._simulator import Simulator
 
 PASSWORD_VARIABLE = "DOTMAC_VOLTHA_SIMULATOR_PASSWORD"  # noqa: S105 - the name of the variable, not its value
 
@@ -47,13 +49,13 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped by SIGINT or SIGTERM; 0 then, 1 when the port is taken, 2 for wrong arguments."""
     options = parser().parse_args(arguments)
-    # gRPC's own complaint about a taken port comes before ours and says less.
+    # gRPC's own complaint about a taken port would come before ours and say less. It looks when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         return asyncio.run(_serve(options))
     except ValueError as wrong:
         return _complain(str(wrong), _USAGE_ERROR)
-    except (ListenError, RuntimeError) as failed:
+    except RuntimeError as failed:
         return _complain(str(failed), 1)
     except KeyboardInterrupt:
         return 0
@@ -77,7 +79,9 @@ async def _serve(options: argparse.Namespace) -> int:
 
 
 def _simulator(options: argparse.Namespace) -> Simulator:
-    password = options.password or os.environ.get(PASSWORD_VARIABLE, "")
+    from ._simulator import Simulator  # noqa: PLC0415 - after the environment is set, see main
+
+    given = os.environ.get(PASSWORD_VARIABLE, "") if options.username else ""
     return Simulator(
         listen=options.listen,
         olts=options.olts,
@@ -86,7 +90,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         unis=options.unis,
         time_factor=options.time_factor,
         username=options.username,
-        password=password if options.username else "",
+        password=options.password or given,
         first_olt=options.first_olt,
         kafka=options.kafka,
     )
