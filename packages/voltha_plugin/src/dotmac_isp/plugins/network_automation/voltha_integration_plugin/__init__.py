@@ -1,0 +1,57 @@
+"""VOLTHA as a plugin: OLTs, ONUs and subscriber services of a fibre network, spoken to as VOLTHA really behaves.
+
+The host loads `VolthaIntegrationPlugin` as `voltha_integration`; its methods are called through the handle. gRPC and VOLTHA's
+generated protobufs load when an instance activates, so importing this package is cheap.
+"""
+
+from __future__ import annotations
+
+from ._device import DeviceView
+from ._errors import (
+    AdapterError,
+    DeviceBusyError,
+    DeviceNotFoundError,
+    DuplicateDeviceError,
+    FlowRejectedError,
+    ForbiddenRequestError,
+    NoRouteError,
+    RequestRefusedError,
+    ServiceConfigError,
+    ServiceConflictError,
+    StateTimeoutError,
+    UnsupportedByVolthaError,
+    VolthaConfigurationError,
+    VolthaCredentialsError,
+    VolthaError,
+    VolthaUnavailableError,
+    WrongPlaceError,
+)
+from ._meter import BandwidthProfile
+from ._plugin import VolthaIntegrationPlugin
+from ._service import ServiceConfig
+from ._settings import VolthaSettings
+
+__all__ = [
+    "AdapterError",
+    "BandwidthProfile",
+    "DeviceBusyError",
+    "DeviceNotFoundError",
+    "DeviceView",
+    "DuplicateDeviceError",
+    "FlowRejectedError",
+    "ForbiddenRequestError",
+    "NoRouteError",
+    "RequestRefusedError",
+    "ServiceConfig",
+    "ServiceConfigError",
+    "ServiceConflictError",
+    "StateTimeoutError",
+    "UnsupportedByVolthaError",
+    "VolthaConfigurationError",
+    "VolthaCredentialsError",
+    "VolthaError",
+    "VolthaIntegrationPlugin",
+    "VolthaSettings",
+    "VolthaUnavailableError",
+    "WrongPlaceError",
+]

@@ -1,0 +1,114 @@
+"""Between our values and VOLTHA's protobufs, both ways. Pure; imports the generated code, so it loads on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from voltha_protos import openflow_13_pb2 as of
+
+from ._meter import Band, MeterSpec
+
+if TYPE_CHECKING:
+    from ._flow import Action, FlowSpec
+
+__all__ = ["flow_mod", "flow_update", "listed_meters", "meter_update", "referenced_meters"]
+
+_NO_LIMIT: Final = 0xFFFFFFFF
+_MAX_LEN: Final = 65535
+_METER_FLAGS: Final = 5  # kbit/s, with burst sizes
+
+FlowCommand = Literal["add", "delete"]
+
+
+def flow_update(logical_device_id: str, flow: FlowSpec, command: FlowCommand, *, xid: int = 0) -> Any:
+    """The request for UpdateLogicalDeviceFlowTable; `delete` is DELETE_STRICT, which takes exactly this flow."""
+    return of.FlowTableUpdate(id=logical_device_id, flow_mod=flow_mod(flow, command), xid=xid)
+
+
+def flow_mod(flow: FlowSpec, command: FlowCommand) -> Any:
+    """The flow as OpenFlow says it."""
+    return of.ofp_flow_mod(
+        cookie=flow.cookie,
+        table_id=flow.table,
+        command=of.OFPFC_ADD if command == "add" else of.OFPFC_DELETE_STRICT,
+        priority=flow.priority,
+        buffer_id=_NO_LIMIT,
+        out_port=_NO_LIMIT,
+        out_group=_NO_LIMIT,
+        match=of.ofp_match(type=of.OFPMT_OXM, oxm_fields=_match_fields(flow)),
+        instructions=_instructions(flow),
+    )
+
+
+def _match_fields(flow: FlowSpec) -> list[Any]:
+    fields = [_field(type=of.OFPXMT_OFB_IN_PORT, port=flow.in_port)]
+    if flow.metadata_match is not None:
+        fields.append(_field(type=of.OFPXMT_OFB_METADATA, table_metadata=flow.metadata_match))
+    if flow.vlan is not None and flow.vlan_mask is None:
+        fields.append(_field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=flow.vlan))
+    elif flow.vlan is not None:
+        fields.append(
+            _field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=flow.vlan, has_mask=True, vlan_vid_mask=flow.vlan_mask)
+        )
+    return fields
+
+
+def _field(**values: Any) -> Any:
+    return of.ofp_oxm_field(oxm_class=of.OFPXMC_OPENFLOW_BASIC, ofb_field=of.ofp_oxm_ofb_field(**values))
+
+
+def _instructions(flow: FlowSpec) -> list[Any]:
+    made: list[Any] = []
+    if flow.goto is not None:
+        goto = of.ofp_instruction_goto_table(table_id=flow.goto)
+        made.append(of.ofp_instruction(type=of.OFPIT_GOTO_TABLE, goto_table=goto))
+    if flow.meter:
+        meter = of.ofp_instruction_meter(meter_id=flow.meter)
+        made.append(of.ofp_instruction(type=of.OFPIT_METER, meter=meter))
+    if flow.write_metadata:
+        write = of.ofp_instruction_write_metadata(metadata=flow.write_metadata)
+        made.append(of.ofp_instruction(type=of.OFPIT_WRITE_METADATA, write_metadata=write))
+    if flow.actions:
+        actions = of.ofp_instruction_actions(actions=[_action(action) for action in flow.actions])
+        made.append(of.ofp_instruction(type=of.OFPIT_APPLY_ACTIONS, actions=actions))
+    return made
+
+
+def _action(action: Action) -> Any:
+    match action.kind:
+        case "push_vlan":
+            return of.ofp_action(type=of.OFPAT_PUSH_VLAN, push=of.ofp_action_push(ethertype=action.value))
+        case "pop_vlan":
+            return of.ofp_action(type=of.OFPAT_POP_VLAN)
+        case "set_vlan":
+            field = _field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=action.value)
+            return of.ofp_action(type=of.OFPAT_SET_FIELD, set_field=of.ofp_action_set_field(field=field))
+        case "output":
+            output = of.ofp_action_output(port=action.value, max_len=_MAX_LEN)
+            return of.ofp_action(type=of.OFPAT_OUTPUT, output=output)
+
+
+def meter_update(logical_device_id: str, meter: MeterSpec, command: FlowCommand) -> Any:
+    """The request for UpdateLogicalDeviceMeterTable."""
+    bands = [
+        of.ofp_meter_band_header(
+            type=of.OFPMBT_DROP, rate=band.rate, burst_size=band.burst, drop=of.ofp_meter_band_drop()
+        )
+        for band in meter.bands
+    ]
+    code = of.OFPMC_ADD if command == "add" else of.OFPMC_DELETE
+    mod = of.ofp_meter_mod(command=code, flags=_METER_FLAGS, meter_id=meter.id, bands=bands)
+    return of.MeterModUpdate(id=logical_device_id, meter_mod=mod)
+
+
+def listed_meters(meters: Any) -> dict[int, tuple[Band, ...]]:
+    """The meters that VOLTHA lists, by id."""
+    return {
+        item.config.meter_id: tuple(Band(band.rate, band.burst_size) for band in item.config.bands)
+        for item in meters.items
+    }
+
+
+def referenced_meters(flows: Any) -> set[int]:
+    """The ids of the meters that listed flows use."""
+    return {step.meter.meter_id for flow in flows.items for step in flow.instructions if step.type == of.OFPIT_METER}

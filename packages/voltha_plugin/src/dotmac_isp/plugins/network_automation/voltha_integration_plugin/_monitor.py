@@ -1,0 +1,126 @@
+"""Looking at all devices again and again, and telling the tenant's other plugins what changed.
+
+VOLTHA's change stream has one consumer only (section 1.2), so it is left to whoever programs flows; this polls ListDevices, by
+interval and soon after each command, more often while things move. Events are relayed by one task, so they keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from dotmac_isp.plugins.core.model import DeviceEvent
+
+from ._changes import changes
+from ._errors import VolthaError
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable
+
+    from ._device import DeviceView
+
+__all__ = ["Monitor"]
+
+_SOON: Final = 0.25
+_GROWTH: Final = 1.5
+#: Events that wait for slow listeners; the oldest are dropped beyond it.
+_QUEUE: Final = 10_000
+
+
+class Monitor:
+    """One tenant's view of its devices. `look` lists them, `relay` tells one event, `interval` gives seconds."""
+
+    def __init__(
+        self,
+        *,
+        look: Callable[[], Awaitable[list[DeviceView]]],
+        relay: Callable[[DeviceEvent], Awaitable[Any]],
+        interval: Callable[[], float],
+        source: str,
+        tenant_id: str | None,
+        logger: logging.LoggerAdapter[logging.Logger],
+    ) -> None:
+        self._look: Final = look
+        self._relay: Final = relay
+        self._interval: Final = interval
+        self._source: Final = source
+        self._tenant_id: Final = tenant_id
+        self._logger: Final = logger
+        self._queue: deque[DeviceEvent] = deque(maxlen=_QUEUE)
+        self._wake = asyncio.Event()
+        self._look_now = False
+        self._pause = interval()
+        self._trouble: VolthaError | None = None
+        #: The devices as they were seen last.
+        self.devices: list[DeviceView] = []
+
+    def tell(self, event: DeviceEvent) -> None:
+        """Relay an event soon."""
+        self._queue.append(event)
+        self._wake.set()
+
+    def look_soon(self) -> None:
+        """Compare at once, and more often for a while: something was changed."""
+        self._look_now = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            timed_out = await self._wait()
+            if timed_out or self._look_now:
+                await self._compare()
+            await self._tell_all()
+
+    async def _wait(self) -> bool:
+        try:
+            async with asyncio.timeout(self._pause):
+                await self._wake.wait()
+        except TimeoutError:
+            return True
+        finally:
+            self._wake.clear()
+        return False
+
+    async def _compare(self) -> None:
+        asked, self._look_now = self._look_now, False
+        try:
+            now = await self._look()
+        except VolthaError as error:
+            self._lost(error)
+            return
+        self._found()
+        found = changes(self.devices, now, source=self._source, tenant_id=self._tenant_id)
+        self.devices = now
+        self._queue.extend(found)
+        grown = _SOON if asked or found else self._pause * _GROWTH
+        self._pause = min(grown, self._interval())
+
+    async def _tell_all(self) -> None:
+        while self._queue:
+            await self._relay(self._queue.popleft())
+
+    def _lost(self, error: VolthaError) -> None:
+        self._pause = self._interval()
+        if self._trouble is None:
+            self._logger.warning("devices cannot be listed: %s", error)
+            self._queue.append(self._own_event("voltha_unreachable", "critical", error.message))
+        self._trouble = error
+
+    def _found(self) -> None:
+        if self._trouble is not None:
+            self._logger.info("devices are listed again")
+            self._queue.append(self._own_event("voltha_reachable", "info", "devices are listed again"))
+        self._trouble = None
+
+    def _own_event(self, kind: str, severity: str, message: str) -> DeviceEvent:
+        return DeviceEvent(
+            event_type=kind,
+            device_id="voltha",
+            source=self._source,
+            tenant_id=self._tenant_id,
+            severity=severity,
+            message=message,
+        )

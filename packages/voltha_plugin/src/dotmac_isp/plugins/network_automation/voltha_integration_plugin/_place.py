@@ -1,0 +1,77 @@
+"""Where a service goes: from an ONU and a UNI to the ports of the logical device (section 4.7, step 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ._errors import NoRouteError, RequestRefusedError
+from ._flow import is_nni
+from ._follow import Follower, Seen
+from ._service import Place
+
+if TYPE_CHECKING:
+    from ._device import DeviceView
+    from ._session import Session
+
+__all__ = ["find_place", "pick_ports"]
+
+_LIVE: Final = 4
+
+
+async def find_place(session: Session, onu: DeviceView, uni: int, follower: Follower) -> Place:
+    """Wait until the ONU takes flows and its UNI port is there, and say where that is.
+
+    A disabled ONU is an error at once: VOLTHA would accept its flows, and nobody would get any traffic.
+    """
+
+    async def look() -> tuple[Seen, Place | None]:
+        now = await session.client.device(onu.id)
+        if now is None:
+            return Seen(reached=False, state="gone from VOLTHA"), None
+        if now.admin == "DISABLED":
+            raise RequestRefusedError(
+                f"ONU {now.serial} is disabled ({now.state})",
+                remedy="Enable it with provision_onu or configure_device first",
+            )
+        if not now.is_ready:
+            return Seen(reached=False, state=now.state), None
+        return await _on_logical_device(session, now, uni)
+
+    return await follower.until(f"ONU {onu.serial} to be ready for flows on UNI {uni}", look)
+
+
+async def _on_logical_device(session: Session, onu: DeviceView, uni: int) -> tuple[Seen, Place | None]:
+    olt = await session.client.device(onu.parent_id)
+    if olt is None or not olt.is_ready:
+        return Seen(reached=False, state=f"ONU {onu.state}, its OLT {olt.state if olt else 'gone'}"), None
+    ports = pick_ports(await session.logical_ports(olt.parent_id), onu, uni)
+    if ports is None:
+        return Seen(reached=False, state=f"ONU {onu.state}, no port {onu.serial}-{uni} on logical device"), None
+    uni_port, nni_port = ports
+    place = Place(
+        olt_serial=olt.key,
+        onu_serial=onu.serial,
+        olt_id=olt.id,
+        onu_id=onu.id,
+        logical_device_id=olt.parent_id,
+        uni_port=uni_port,
+        nni_port=nni_port,
+    )
+    return Seen(reached=True, state=onu.state), place
+
+
+def pick_ports(ports: list[Any], onu: DeviceView, uni: int) -> tuple[int, int] | None:
+    """The numbers of UNI `uni` (from 1) of the ONU and of the uplink, or `None` while the ONU has no port at all.
+
+    Ports come in random order; a live uplink is taken before others, then the lowest number. The state of UNI ports is not
+    looked at: after a restart of VOLTHA's core it stays down although the ONU works (surprise 21).
+    """
+    own = {port.ofp_port.name: port.ofp_port.port_no for port in ports if port.device_id == onu.id}
+    uplinks = [port.ofp_port for port in ports if is_nni(port.ofp_port.port_no)]
+    if not own or not uplinks:
+        return None
+    name = f"{onu.serial}-{uni}"
+    if name not in own:
+        raise NoRouteError(f"ONU {onu.serial} has no UNI {uni}; it has the ports {', '.join(sorted(own))}")
+    uplink = min(uplinks, key=lambda port: (port.state != _LIVE, port.port_no))
+    return own[name], uplink.port_no

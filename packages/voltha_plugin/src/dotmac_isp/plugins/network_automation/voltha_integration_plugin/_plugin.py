@@ -1,0 +1,174 @@
+"""The plugin's class: lifecycle, hooks, and the methods of its handle. What they do is in `_work`, which loads late."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from dotmac_isp.plugins.core.base import NetworkAutomationPlugin
+from dotmac_isp.plugins.core.errors import LifecycleError
+from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dotmac_isp.plugins.core.api import PluginAPI
+    from dotmac_isp.plugins.core.model import Device, DeviceStatus, PluginContext, SettingChange
+
+    from ._work import Work
+
+__all__ = ["VolthaIntegrationPlugin"]
+
+_STOP_GRACE: Final = 2.0
+_CONNECTION: Final = {
+    "voltha_host",
+    "voltha_port",
+    "voltha_tls",
+    "voltha_tls_ca",
+    "call_timeout",
+    "retry_time",
+}
+
+
+class VolthaIntegrationPlugin(NetworkAutomationPlugin):
+    """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
+
+    `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is
+    discovered anew or an OLT reboots. A context's deadline bounds the whole operation (`PluginContext.within(120)`); without
+    one the settings do. Methods raise the errors of this package; before activation they raise `LifecycleError`.
+    """
+
+    def __init__(self, api: PluginAPI) -> None:
+        super().__init__(api)
+        self._active: Work | None = None
+
+    @property
+    def _work(self) -> Work:
+        if self._active is None:
+            raise LifecycleError("the VOLTHA plugin is not active", remedy="Start it before calling it")
+        return self._active
+
+    async def initialize(self) -> None:
+        """Nothing but what the host did already: settings are valid, the secrets exist."""
+
+    async def activate(self) -> None:
+        """Connect. Raises `VolthaUnavailableError` (not ready) and `VolthaCredentialsError`; missing adapters degrade health."""
+        # 0.3 s of protobuf classes: not on the event loop.
+        module = await asyncio.to_thread(importlib.import_module, "._work", __package__)
+        self._active = await module.begin_work(self.api)
+
+    async def deactivate(self) -> None:
+        """Stop watching and disconnect. Devices and services stay as they are."""
+        work, self._active = self._active, None
+        if work is not None:
+            await work.stop(_STOP_GRACE)
+
+    async def cleanup(self) -> None:
+        """Disconnect, in case that `deactivate` did not run."""
+        await self.deactivate()
+
+    async def health_check(self) -> HealthReport:
+        """Tell ready, adapter missing, not ready, unreachable and credentials refused apart in `details["state"]`."""
+        if self._active is None:
+            return HealthReport(status=HealthStatus.UNKNOWN, message="not active", details={"state": "not active"})
+        return await self._active.health()
+
+    async def get_metrics(self) -> Mapping[str, float]:
+        """Devices, active ONUs, subscriber services, calls to VOLTHA."""
+        return {} if self._active is None else self._active.metrics()
+
+    async def on_settings_changed(self, changes: Sequence[SettingChange]) -> None:
+        """Reconnect where the address changed; everything else is read when it is used."""
+        if self._active is None:
+            return
+        if any(change.key in _CONNECTION for change in changes):
+            await self._active.reconnect()
+        else:
+            self._active.look_soon()
+
+    async def on_secret_rotated(self, name: str) -> None:  # noqa: ARG002 - both are read again
+        """Use the new credentials from the next call on; calls under way are not touched."""
+        if self._active is not None:
+            self._active.forget_login()
+
+    async def discover_devices(self, context: PluginContext | None = None) -> list[Device]:  # noqa: ARG002
+        """All OLTs and ONUs: ids, serial numbers, states, places."""
+        return await self._work.discover()
+
+    async def get_device_status(
+        self,
+        device_id: str,
+        context: PluginContext | None = None,  # noqa: ARG002
+    ) -> DeviceStatus | None:
+        """One device with its ports (and an ONU's subscribers), or `None` when VOLTHA has no such device."""
+        return await self._work.status(device_id)
+
+    async def configure_device(
+        self,
+        device_id: str,
+        config: Mapping[str, Any],
+        context: PluginContext | None = None,
+    ) -> bool | None:
+        """Enable or disable a device (`{"enabled": bool}`), an OLT's PON ports (`{"pon_ports": {0: bool}}`) or address.
+
+        `True` when the device was seen to be so; `None` when VOLTHA has no such device.
+        """
+        return await self._work.configure(device_id, config, context)
+
+    async def provision_olt(
+        self,
+        host_and_port: str,
+        device_type: str = "openolt",
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Create and enable an OLT, and wait until it is active with its logical device. Asking twice is no error.
+
+        Gives the device, and `created`, `logical_device_id`, `nni_ports`, `onus` (how many are known right now).
+        """
+        return await self._work.provision_olt(host_and_port, device_type, context)
+
+    async def provision_onu(
+        self,
+        parent_device_id: str,
+        pon_port: int | str | None,
+        onu_id: int | None,
+        serial_number: str,
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Wait until the ONU of this serial number is there and ready for flows, enabling it where it was disabled.
+
+        VOLTHA discovers ONUs itself; `pon_port` (index, port number or label) and `onu_id` say where it should be, `None`:
+        anywhere. Raises `WrongPlaceError` that says where it really is.
+        """
+        return await self._work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
+
+    async def add_subscriber_flow(
+        self,
+        device_id: str,
+        subscriber_id: str,
+        service_config: Mapping[str, Any],
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Install a subscriber's single-tagged service on an ONU and see it on the devices; on failure nothing of it stays.
+
+        `service_config` is what `ServiceConfig` describes. Asking twice changes nothing (`created` is then false) but for
+        repairing what an ONU lost; other values for the same UNI replace the service.
+        """
+        return await self._work.add_service(device_id, subscriber_id, service_config, context)
+
+    async def remove_subscriber_flow(
+        self,
+        device_id: str,
+        subscriber_id: str,
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Remove exactly what was installed for a subscriber on an ONU, then meters that nobody uses.
+
+        Gives `removed`, `services`, `flows`, `meters`; asking for what is not there is no error.
+        """
+        return await self._work.remove_service(device_id, subscriber_id, context)
+
+    async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:
+        """The services that are remembered, of all devices or of one OLT or ONU."""
+        return await self._work.services(device_id)

@@ -1,0 +1,115 @@
+"""What works with one VOLTHA while the plugin is active: the client, its shared reads, the directory, one lock per thing changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
+
+from ._client import Endpoint, Login, VolthaClient, identified
+from ._device import DeviceView, from_proto
+from ._directory import Directory
+from ._errors import VolthaConfigurationError
+from ._messages import listed_meters, referenced_meters
+from ._shared_reads import SharedReads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dotmac_isp.plugins.core.api import PluginAPI
+
+    from ._meter import Band
+    from ._settings import VolthaSettings
+
+__all__ = ["FlowTable", "Locks", "Session", "open_session"]
+
+
+class FlowTable:
+    """One list of flows as VOLTHA gave it: cookies by flow id, and the meters in use."""
+
+    def __init__(self, flows: Any) -> None:
+        self.cookies: Final[dict[int, int]] = {flow.id: flow.cookie for flow in flows.items}
+        self.meters: Final[set[int]] = referenced_meters(flows)
+
+
+class Locks:
+    """A lock for each name, for as long as somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def __getitem__(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+
+class Session:
+    """One connection and what is asked over it. A changed address makes a new session."""
+
+    def __init__(self, client: VolthaClient) -> None:
+        self.client: Final = client
+        self._reads: Final = SharedReads(self._read)
+        self.directory: Final = Directory(client, self._reads)
+
+    async def _read(self, key: tuple[str, str]) -> Any:
+        rpc, wanted = key
+        answer = await self.client.call(rpc, identified(wanted) if wanted else None)
+        match rpc:
+            case "ListDevices":
+                return [from_proto(device) for device in answer.items]
+            case "ListLogicalDeviceMeters":
+                return listed_meters(answer)
+            case "ListLogicalDeviceFlows" | "ListDeviceFlows":
+                return FlowTable(answer)
+            case _:
+                return list(answer.items)
+
+    async def devices(self) -> list[DeviceView]:
+        """All devices now."""
+        return await self.directory.every()
+
+    async def logical_flows(self, logical_device_id: str) -> FlowTable:
+        """The flows of an OLT's logical device, read after this call."""
+        table: FlowTable = await self._reads.fresh(("ListLogicalDeviceFlows", logical_device_id))
+        return table
+
+    async def device_flows(self, device_id: str) -> FlowTable:
+        """The flows on a device, read after this call."""
+        table: FlowTable = await self._reads.fresh(("ListDeviceFlows", device_id))
+        return table
+
+    async def meters(self, logical_device_id: str) -> dict[int, tuple[Band, ...]]:
+        """The meters of a logical device, read after this call."""
+        meters: dict[int, tuple[Band, ...]] = await self._reads.fresh(("ListLogicalDeviceMeters", logical_device_id))
+        return meters
+
+    async def logical_ports(self, logical_device_id: str) -> list[Any]:
+        """The ports of a logical device (`logical_device.LogicalPort`), in no order."""
+        ports: list[Any] = await self._reads.fresh(("ListLogicalDevicePorts", logical_device_id))
+        return ports
+
+
+async def open_session(api: PluginAPI, login: Login) -> Session:
+    """Make the session that the settings describe. Nothing is sent yet; grpcio connects at the first call."""
+    settings: VolthaSettings = api.settings
+    target, options = api.grpc_target(settings.voltha_host, settings.voltha_port)
+    endpoint = Endpoint(
+        target=target,
+        label=f"VOLTHA at {settings.voltha_host}:{settings.voltha_port}",
+        options=tuple(options),
+        tls=settings.voltha_tls,
+        authorities=await asyncio.to_thread(_read_authorities, settings.voltha_tls_ca) if settings.voltha_tls else b"",
+    )
+    return Session(VolthaClient(endpoint, login, call_timeout=settings.call_timeout, patience=settings.retry_time))
+
+
+def _read_authorities(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VolthaConfigurationError(
+            f"voltha_tls_ca {str(path)!r} cannot be read: {error.strerror or error}",
+            field="voltha_tls_ca",
+            remedy="Give a PEM file with the certificates of the authorities to trust, or leave it out",
+        ) from None

@@ -1,0 +1,49 @@
+"""The settings of the plugin, one model per tenant and VOLTHA stack."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads it
+
+from pydantic import Field
+
+from dotmac_isp.plugins.core.settings import PluginSettings
+
+__all__ = ["VolthaSettings"]
+
+
+class VolthaSettings(PluginSettings):
+    """Where VOLTHA is, how it is spoken to, and how long its commands may take. Times are in seconds."""
+
+    voltha_host: str = Field(default="localhost", min_length=1, description="Host of VOLTHA's northbound interface")
+    voltha_port: int = Field(default=50057, ge=1, le=65535, description="Its gRPC port")
+    voltha_rest_port: int = Field(
+        default=8881, ge=1, le=65535, description="REST port of a controller beside it; no call of this version uses it"
+    )
+    voltha_tls: bool = Field(default=False, description="Speak TLS")
+    voltha_tls_ca: Path | None = Field(
+        default=None, description="PEM file of the authorities to trust; without it those of the system"
+    )
+    device_monitoring_interval: float = Field(
+        default=30.0, ge=0.05, description="Seconds between two looks at all devices"
+    )
+    required_adapters: tuple[str, ...] = Field(
+        default=("openolt", "brcm_openomci_onu"), description="Adapter types without which health is degraded"
+    )
+    connect_timeout: float = Field(default=5.0, gt=0, description="How long activation waits for VOLTHA's first answer")
+    call_timeout: float = Field(default=15.0, gt=0, description="Limit of one call to VOLTHA")
+    retry_time: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long a call is repeated while VOLTHA is not ready or the connection is back soon",
+    )
+    # Below the 30 s after which a host ends calls that come without a deadline, so that our own error says what hangs.
+    olt_timeout: float = Field(default=25.0, gt=0, description="How long an OLT may take to become active")
+    onu_timeout: float = Field(default=25.0, gt=0, description="How long an ONU may take to become ready")
+    flow_timeout: float = Field(
+        default=15.0, gt=0, description="How long a service may take until it is seen on the devices"
+    )
+    flow_settle_time: float = Field(
+        default=0.2,
+        ge=0,
+        description="Flows seen everywhere must still be there after this time (VOLTHA takes refused ones back)",
+    )

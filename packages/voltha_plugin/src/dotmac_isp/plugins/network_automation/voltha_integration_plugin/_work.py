@@ -1,0 +1,273 @@
+"""Everything that works while an instance is active, put together in one place. Imports gRPC and protobufs, so it loads late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from ._changes import service_event
+from ._client import Login
+from ._configure import DeviceConfig, configure
+from ._errors import DeviceNotFoundError
+from ._follow import Follower, time_limit
+from ._health import ask_health, missing_adapters
+from ._monitor import Monitor
+from ._olt import check_address, provision_olt
+from ._onu import OnuPlace, pon_index, provision_onu
+from ._service import ServiceConfig
+from ._session import Locks, open_session
+from ._status import describe
+from ._stored import ServiceStore, StoredService, check_subscriber_id
+from ._subscribers import Subscribers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from dotmac_isp.plugins.core.api import PluginAPI
+    from dotmac_isp.plugins.core.model import DeviceEvent, HealthReport, PluginContext, Secret
+
+    from ._device import DeviceView
+    from ._session import Session
+    from ._settings import VolthaSettings
+
+__all__ = ["Work", "begin_work"]
+
+_CLOSE_GRACE: Final = 10.0
+
+
+class Work:
+    """One active instance: its session, its services, its monitor."""
+
+    def __init__(self, api: PluginAPI, session: Session, login: Login) -> None:
+        self._api: Final = api
+        self._login: Final = login
+        self._locks: Final = Locks()
+        self.session = session
+        self._store: Final = ServiceStore(api.storage)
+        self._subscribers: Final = Subscribers(
+            tenant=api.tenant_id or "",
+            store=self._store,
+            locks=self._locks,
+            settle=self._settings.flow_settle_time,
+            guarded=self._guarded,
+            logger=api.logger,
+        )
+        self._monitor: Final = Monitor(
+            look=self._list_devices,
+            relay=lambda event: api.hooks.on_device_event(event=event),
+            interval=lambda: self._settings.device_monitoring_interval,
+            source=api.plugin_id,
+            tenant_id=api.tenant_id,
+            logger=api.logger,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._former_calls: dict[str, int] = {}
+
+    @property
+    def _settings(self) -> VolthaSettings:
+        settings: VolthaSettings = self._api.settings
+        return settings
+
+    async def start(self) -> None:
+        """Ask VOLTHA whether it is there, read what is remembered, and begin to watch."""
+        client = self.session.client
+        await client.call("GetVoltha", limit=self._settings.connect_timeout)
+        adapters = {item.type for item in (await client.call("ListAdapters")).items}
+        if missing := missing_adapters(adapters, self._settings.required_adapters):
+            self._api.logger.warning("%s has no adapter %s", client.endpoint.label, ", ".join(missing))
+        if not client.endpoint.tls and not _is_loopback(self._settings.voltha_host):
+            self._api.logger.warning(
+                "user and password travel to %s unencrypted; set voltha_tls", client.endpoint.label
+            )
+        await self._store.load()
+        self._monitor.devices = await self.session.devices()
+        self._task = self._api.spawn(self._monitor.run(), name="voltha device monitor")
+
+    async def stop(self, grace: float) -> None:
+        """Stop watching and end the channel; calls under way get `grace` seconds."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        await self.session.client.close(grace)
+
+    async def reconnect(self) -> None:
+        """Speak to VOLTHA as the settings say now; calls under way end on the former connection."""
+        former, self.session = self.session, await open_session(self._api, self._login)
+        for name, count in former.client.calls.items():
+            self._former_calls[name] = self._former_calls.get(name, 0) + count
+        self._api.spawn(former.client.close(_CLOSE_GRACE), name="voltha former connection")
+        self._monitor.look_soon()
+
+    def forget_login(self) -> None:
+        """Use the secrets as they are now from the next call on."""
+        self._login.forget()
+
+    def look_soon(self) -> None:
+        """The monitoring interval changed, or something happened."""
+        self._monitor.look_soon()
+
+    async def _list_devices(self) -> list[DeviceView]:
+        return await self.session.devices()
+
+    async def health(self) -> HealthReport:
+        return await ask_health(self.session.client, self._settings.required_adapters)
+
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers about this instance, from what was seen last (no call to VOLTHA)."""
+        devices = self._monitor.devices
+        client = self.session.client
+        return {
+            "voltha_devices": float(len(devices)),
+            "voltha_olts": float(sum(device.is_olt for device in devices)),
+            "voltha_olts_active": float(sum(device.is_olt and device.is_active for device in devices)),
+            "voltha_onus": float(sum(not device.is_olt for device in devices)),
+            "voltha_onus_active": float(sum(not device.is_olt and device.is_active for device in devices)),
+            "voltha_subscriber_services": float(len(self._store.index)),
+            "voltha_rpc_calls_total": float(client.calls.total() + sum(self._former_calls.values())),
+            "voltha_rpc_failures_total": float(client.failures.total()),
+        }
+
+    async def discover(self) -> list[dict[str, Any]]:
+        return [device.plain() for device in await self.session.devices()]
+
+    async def status(self, device_id: str) -> dict[str, Any] | None:
+        device = await self.session.directory.find(device_id)
+        if device is None:
+            return None
+        from ._status import describe
+
+        return await describe(self.session, device, await self._services_on(device))
+
+    async def _services_on(self, device: DeviceView) -> list[StoredService]:
+        if device.is_olt:
+            return []
+        return [item async for item in self._store.every() if item.key.onu_serial == device.serial]
+
+    async def configure(self, device_id: str, config: Mapping[str, Any], context: PluginContext | None) -> bool | None:
+        device = await self.session.directory.find(device_id)
+        if device is None:
+            return None
+        wanted = DeviceConfig.parse(config, device)
+        default = self._settings.olt_timeout if device.is_olt else self._settings.onu_timeout
+        follower = Follower(f"configure_device {device_id}", time_limit(default, context))
+        try:
+            async with self._locks[f"{device.kind}/{device.key}"]:
+                await configure(self.session, device, wanted, follower)
+        finally:
+            self._monitor.look_soon()
+        return True
+
+    async def provision_olt(self, address: str, device_type: str, context: PluginContext | None) -> dict[str, Any]:
+        address = check_address(address)
+        limit = time_limit(self._settings.olt_timeout, context)
+        self._monitor.look_soon()
+        try:
+            async with self._locks[f"olt/{address}"]:
+                return await provision_olt(
+                    self.session, address, device_type, Follower(f"provision_olt {address}", limit)
+                )
+        finally:
+            self._monitor.look_soon()
+
+    async def provision_onu(
+        self, parent: str, place: tuple[object, int | None, str], context: PluginContext | None
+    ) -> dict[str, Any]:
+        pon, onu_id, serial = place
+        wanted = OnuPlace(serial=serial, pon=pon_index(pon), onu_id=onu_id)
+        olt = await self.session.directory.require(parent, kind="olt")
+        follower = Follower(f"provision_onu {serial}", time_limit(self._settings.onu_timeout, context))
+        try:
+            return await provision_onu(self.session, olt, wanted, follower)
+        finally:
+            self._monitor.look_soon()
+
+    async def add_service(
+        self, device_id: str, subscriber_id: str, config: Any, context: PluginContext | None
+    ) -> dict[str, Any]:
+        check_subscriber_id(subscriber_id)
+        service = ServiceConfig.parse(config)
+        onu = await self.session.directory.require(device_id, kind="onu")
+        follower = Follower(f"add_subscriber_flow {subscriber_id}", time_limit(self._settings.flow_timeout, context))
+        item, changed = await self._subscribers.add(self.session, onu, subscriber_id, service, follower)
+        details = {**item.plain(), "created": changed}
+        if changed:
+            self._tell_service("added", details)
+        return details
+
+    async def remove_service(self, device_id: str, subscriber_id: str, context: PluginContext | None) -> dict[str, Any]:
+        check_subscriber_id(subscriber_id)
+        items = await self._matching(device_id, subscriber_id)
+        limit = time_limit(self._settings.flow_timeout, context)
+        flows = meters = 0
+        for item in items:
+            follower = Follower(f"remove_subscriber_flow {subscriber_id}", limit)
+            gone = await self._subscribers.remove(self.session, item, follower)
+            flows, meters = flows + gone[0], meters + gone[1]
+            self._tell_service("removed", item.plain())
+        return {
+            "subscriber_id": subscriber_id,
+            "removed": bool(items),
+            "services": len(items),
+            "flows": flows,
+            "meters": meters,
+        }
+
+    async def _matching(self, device_id: str, subscriber_id: str) -> list[StoredService]:
+        """The subscriber's services on a device, which may be gone from VOLTHA or have another id by now."""
+        items = await self._store.of_subscriber(subscriber_id)
+        here = [item for item in items if device_id in (item.key.onu_serial, item.place.onu_id)]
+        if here or not items:
+            return here
+        device = await self.session.directory.find(device_id)
+        if device is None:
+            where = ", ".join(sorted({item.key.onu_serial for item in items}))
+            raise DeviceNotFoundError(
+                f"no device with the id or serial number {device_id!r}",
+                remedy=f"Subscriber {subscriber_id!r} has services on ONU {where}",
+            )
+        return [item for item in items if item.key.onu_serial == device.serial]
+
+    def _tell_service(self, what: str, details: dict[str, Any]) -> None:
+        event: DeviceEvent = service_event(what, details, source=self._api.plugin_id, tenant_id=self._api.tenant_id)
+        self._monitor.tell(event)
+
+    async def services(self, device_id: str | None) -> list[dict[str, Any]]:
+        items: Sequence[StoredService] = [item async for item in self._store.every()]
+        if device_id is not None:
+            device = await self.session.directory.find(device_id)
+            names = {device_id} if device is None else {device_id, device.serial}
+            items = [
+                item
+                for item in items
+                if names & {item.key.onu_serial, item.place.onu_id, item.place.olt_serial, item.place.olt_id}
+            ]
+        return [item.plain() for item in items]
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """Run work to its end although the caller may be cancelled; only the end of the instance ends it."""
+
+        async def run() -> None:
+            await work
+
+        await asyncio.shield(self._api.spawn(run(), name="voltha rollback"))
+
+
+async def begin_work(api: PluginAPI) -> Work:
+    """Connect and start; leaves nothing open when that fails."""
+
+    async def read_login() -> tuple[Secret, Secret]:
+        return await api.secrets.require("voltha-username"), await api.secrets.require("voltha-password")
+
+    login = Login(read_login)
+    work = Work(api, await open_session(api, login), login)
+    try:
+        await work.start()
+    except BaseException:
+        await work.stop(grace=0)
+        raise
+    return work
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
