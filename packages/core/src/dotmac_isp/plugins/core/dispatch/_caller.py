@@ -22,7 +22,7 @@ from ._gate import Failed, Pending
 from ._registry import NOTHING, keywords_for
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from ..model import Failure
     from ._gate import Gate
@@ -100,16 +100,20 @@ class HookCall:
         outcomes: list[tuple[str, Any]] = []
         failures: list[Failure] = []
         suspended = False
-        for seat in seats:
-            keywords = keywords_for(seat, values) if seat.keywords else NOTHING
-            outcome = begin(seat, context, seat.take(values), keywords)
-            if outcome is None:
-                continue
-            if type(outcome) is Failed:
-                failures.append(outcome.failure)
-            else:
-                suspended = suspended or type(outcome) is Pending
-                outcomes.append((seat.member.ref.plugin_id, outcome))
+        entered = self._gate.enter()
+        try:
+            for seat in seats:
+                keywords = keywords_for(seat, values) if seat.keywords else NOTHING
+                outcome = begin(seat, context, seat.take(values), keywords)
+                if outcome is None:
+                    continue
+                if type(outcome) is Failed:
+                    failures.append(outcome.failure)
+                else:
+                    suspended = suspended or type(outcome) is Pending
+                    outcomes.append((seat.member.ref.plugin_id, outcome))
+        finally:
+            self._gate.leave(entered)
         if suspended:
             outcomes = await self._finish(outcomes, failures)
         return outcomes, failures
@@ -137,9 +141,8 @@ class HookCall:
         self, seats: list[HookSeat], context: PluginContext, values: Mapping[str, Any]
     ) -> tuple[Any, list[Failure]]:
         failures: list[Failure] = []
-        for seat in seats:
-            keywords = keywords_for(seat, values) if seat.keywords else NOTHING
-            outcome = self._gate.begin(seat, context, seat.take(values), keywords)
+        remaining = iter(seats)
+        while (outcome := self._until_answered(remaining, context, values, failures)) is not None:
             if type(outcome) is Pending:
                 outcome = await self._gate.finish(outcome)
             if type(outcome) is Failed:
@@ -147,6 +150,23 @@ class HookCall:
             elif outcome is not None:
                 return outcome, failures
         return None, failures
+
+    def _until_answered(
+        self, remaining: Iterator[HookSeat], context: PluginContext, values: Mapping[str, Any], failures: list[Failure]
+    ) -> Any:
+        """Ask one after the other until somebody answers or suspends; `None` when nobody is left."""
+        entered = self._gate.enter()
+        try:
+            for seat in remaining:
+                keywords = keywords_for(seat, values) if seat.keywords else NOTHING
+                outcome = self._gate.begin(seat, context, seat.take(values), keywords)
+                if type(outcome) is Failed:
+                    failures.append(outcome.failure)
+                elif outcome is not None:
+                    return outcome
+        finally:
+            self._gate.leave(entered)
+        return None
 
     async def _wrapped(
         self, plan: HookPlan, seats: list[HookSeat], context: PluginContext, values: Mapping[str, Any]
@@ -156,7 +176,7 @@ class HookCall:
         wrapper_failures: list[Failure] = []
         for seat in plan.wrappers:
             inner = (seat.function, seat.take(values), keywords_for(seat, values))
-            outcome = self._gate.begin(seat, context, inner, NOTHING, run=_enter)
+            outcome = self._gate.begin_alone(seat, context, inner, NOTHING, run=_enter)
             if type(outcome) is Failed:
                 wrapper_failures.append(outcome.failure)
             else:
@@ -168,7 +188,7 @@ class HookCall:
             answers, failures = await self._all(seats, context, values)
             result = HookResults(answers, failures)
         for seat, generator in reversed(around):
-            outcome = self._gate.begin(seat, context, (generator, result, seat.old_style), NOTHING, run=_leave)
+            outcome = self._gate.begin_alone(seat, context, (generator, result, seat.old_style), NOTHING, run=_leave)
             if type(outcome) is Failed:
                 wrapper_failures.append(outcome.failure)
             else:

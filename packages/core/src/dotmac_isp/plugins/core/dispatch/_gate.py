@@ -145,6 +145,9 @@ class Gate:
         self.audit: Final = audit
         self._redact: Final = redact
         self._call_limit: Final = call_limit
+        #: Around `begin`s without an `await` between them; see `Fence.enter`.
+        self.enter: Final = fence.enter
+        self.leave: Final = fence.leave
 
     def begin(
         self,
@@ -154,7 +157,7 @@ class Gate:
         kwargs: dict[str, Any],
         run: Callable[..., Any] | None = None,
     ) -> Any:
-        """Take a call through: its result, a `Failed`, or a `Pending` that `finish` must be awaited for.
+        """Take a call through, between `enter` and `leave`: its result, a `Failed`, or a `Pending` that `finish` must be awaited for.
 
         `run` stands in for the seat's function where that must not be called directly (hook wrappers).
         """
@@ -173,7 +176,11 @@ class Gate:
 
     async def step(self, seat: Seat, context: PluginContext) -> Any:
         """A lifecycle step: fenced, timed and reported as a call is, but asked for by the host itself."""
-        result = self._run(seat, context, (), {}, seat.function)
+        entered = self.enter()
+        try:
+            result = self._run(seat, context, (), {}, seat.function)
+        finally:
+            self.leave(entered)
         return await self.finish(result) if type(result) is Pending else result
 
     def _run(
@@ -225,9 +232,24 @@ class Gate:
             return self._fail(seat, pending.context, running.error, pending.started)
         return self._judge(seat, pending.context, running.value, pending.started)
 
+    def begin_alone(
+        self,
+        seat: Seat,
+        context: PluginContext,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        run: Callable[..., Any] | None = None,
+    ) -> Any:
+        """`enter`, `begin`, `leave`."""
+        entered = self.enter()
+        try:
+            return self.begin(seat, context, args, kwargs, run)
+        finally:
+            self.leave(entered)
+
     async def call(self, seat: Seat, context: PluginContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`begin` and, where the call suspends, `finish`."""
-        result = self.begin(seat, context, args, kwargs)
+        result = self.begin_alone(seat, context, args, kwargs)
         return await self.finish(result) if type(result) is Pending else result
 
     def abandon(self, pending: Pending) -> None:

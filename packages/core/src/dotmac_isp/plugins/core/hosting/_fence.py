@@ -130,43 +130,66 @@ class Fence:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
         self._parked: list[Running] = []
+        #: The parked task that is the current one already, ready for plugin code; see `enter`.
+        self._ready: Running | None = None
         #: The scope of the plugin code that has the loop right now; the blocking watch reads it from its thread.
         self.at_work: CallScope | None = None
+
+    def enter(self) -> Any:
+        """Make a parked task the current one, for several `begin`s without an `await` between them. Give the result to `leave`.
+
+        Must be called from within a task of the fence's loop.
+        """
+        caller = asyncio.current_task(self._loop)
+        runner = self._parked.pop() if self._parked else Running(self._loop)
+        before, self._ready = self._ready, runner
+        _leave_task(self._loop, caller)  # type: ignore[arg-type]  # there is a current task
+        _enter_task(self._loop, runner.task)
+        return caller, before
+
+    def leave(self, entered: Any) -> None:
+        """Make the caller's task the current one again."""
+        caller, before = entered
+        runner = self._ready
+        assert runner is not None  # noqa: S101 - begin puts one back
+        self._ready = before
+        _leave_task(self._loop, runner.task)
+        _enter_task(self._loop, caller)
+        self._parked.append(runner)
 
     def begin(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], scope: CallScope
     ) -> Any:
-        """Run the first stretch. Gives the call's value, raises what it raised, or gives a `Running` to be awaited.
+        """Run the first stretch, between `enter` and `leave`.
 
-        Must be called from within a task of the fence's loop.
+        Gives the call's value, raises what it raised, or gives a `Running` to be awaited.
         """
-        loop = self._loop
-        parked = self._parked
-        runner = parked.pop() if parked else Running(loop)
-        task = runner.task
-        if task.cancelling():  # the call before asked for its own task to be cancelled, and did not wait for it
-            runner = Running(loop)
-            task = runner.task
-        caller: Any = asyncio.current_task(loop)
+        runner = self._ready
+        assert runner is not None  # noqa: S101 - enter comes first
+        if runner.task.cancelling():  # the call before asked for its own task to be cancelled, and did not wait for it
+            runner = self._replace(runner)
         context = copy_context()
         outer = self.at_work
         self.at_work = scope
-        _leave_task(loop, caller)
-        _enter_task(loop, task)
+        # Calls that the plugin's code makes meanwhile enter for themselves.
+        self._ready = None
         try:
             result = context.run(_first_stretch, function, args, kwargs, scope)
-        except BaseException:
-            parked.append(runner)
-            raise
         finally:
-            _leave_task(loop, task)
-            _enter_task(loop, caller)
             self.at_work = outer
+            self._ready = runner
         if type(result) is _Suspended:
+            self._replace(runner)
             runner.carry_on(result.step, result.yielded, context)
             return runner
-        parked.append(runner)
         return result
+
+    def _replace(self, runner: Running) -> Running:
+        fresh = self._parked.pop() if self._parked else Running(self._loop)
+        _leave_task(self._loop, runner.task)
+        _enter_task(self._loop, fresh.task)
+        self._ready = fresh
+        return fresh
 
     async def close(self) -> None:
         """Cancel the parked tasks and wait for their end. Calls under way are their callers' business."""
