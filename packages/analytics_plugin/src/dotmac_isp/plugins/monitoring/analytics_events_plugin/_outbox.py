@@ -35,7 +35,7 @@ class Outbox:
 
     def next(self, max_events: int) -> list[Record]:
         """What is to be sent next; the same again until `delivered`."""
-        self._reader.next_seq = max(self._cursor.done + 1, self.log.first_seq)
+        self._reader.seek(max(self._cursor.done + 1, self.log.first_seq))
         return self._reader.read(max_events=max_events, max_bytes=1024 * 1024)
 
     def delivered(self, seq: int) -> None:

@@ -236,6 +236,11 @@ class SpoolReader:
         self._path: Path | None = None
         self._offset = 0
 
+    def seek(self, seq: int) -> None:
+        """Go on from this number, also back to one that was read before."""
+        if seq != self.next_seq:
+            self.next_seq, self._path, self._offset = seq, None, 0
+
     def read(self, *, max_events: int, max_bytes: int = 8 * 1024 * 1024, last: int | None = None) -> list[Record]:
         """The next records, at least one if there is any, up to the bounds and up to the number `last`."""
         records: list[Record] = []

@@ -105,7 +105,7 @@ class Writer:
             return []
         if self._cursor.block is not None:
             first, last = self._cursor.block
-            self._reader.next_seq = first
+            self._reader.seek(first)
             return self._reader.read(max_events=1 << 31, max_bytes=1 << 40, last=last)
         records = self._reader.read(max_events=_BLOCK_EVENTS)
         if records:

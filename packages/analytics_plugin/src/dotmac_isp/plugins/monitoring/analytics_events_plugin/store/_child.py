@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import hmac
 import json
 import os
@@ -51,6 +52,7 @@ _ERROR: Final = re.compile(r"Code: (\d+)\.")
 _CONNECTIONS: Final = 4
 _MAX_BODY: Final = 256 * 1024 * 1024
 _LAST_QUERIES: Final = 10.0
+_PREDECESSOR_SECONDS: Final = 30.0
 
 
 class Engine:
@@ -207,6 +209,19 @@ def _set(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stop.set)
 
 
+def _only_one(path: Path) -> None:
+    """Wait until an engine of a collector that died has left the path. The lock goes with this process."""
+    lock = os.open(path / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + _PREDECESSOR_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                sys.exit(f"another engine uses {path}")
+            time.sleep(0.05)
+
+
 async def _serve(path: Path, password: str) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -236,6 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not password:
         return
     options.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _only_one(options.path.parent)
     asyncio.run(_serve(options.path, password))
     # The engine's own threads may be in the middle of something; running their destructors has crashed processes before.
     sys.stdout.flush()
