@@ -319,8 +319,11 @@ class Gate:
     def _record(self, seat: Seat, context: PluginContext, failure: Failure, error: BaseException | None) -> Failed:
         member = seat.member
         seat.stats.fail(failure.kind)
-        if failure.kind not in _HARMLESS and member.breaker.failed() and member.on_strike is not None:
-            member.on_strike(failure)
+        if failure.kind not in _HARMLESS:
+            opened = member.breaker.failed()
+            # Refused credentials stay refused: there is no point in waiting for the breaker.
+            if member.on_strike is not None and (opened or failure.kind is FailureKind.CREDENTIALS):
+                member.on_strike(failure)
         self.audit.record(
             f"call {seat.operation}",
             failure.kind.value,

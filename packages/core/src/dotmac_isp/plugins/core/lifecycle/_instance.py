@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..base import BasePlugin
     from ..discovery import InstalledPlugin
     from ..model import SettingChange
-    from ..settings import ResolvedSettings
+    from ..settings import ResolvedSettings, SecurityNeeds
     from ._house import House
 
 __all__ = ["Instance"]
@@ -59,14 +59,24 @@ class Instance:
     """A (plugin, tenant) pair with its own settings, secrets, storage, breaker and state."""
 
     def __init__(
-        self, plugin: InstalledPlugin, tenant_id: str | None, house: House, settings: ResolvedSettings
+        self,
+        plugin: InstalledPlugin,
+        tenant_id: str | None,
+        house: House,
+        settings: ResolvedSettings,
+        *,
+        needs: SecurityNeeds,
     ) -> None:
         self.plugin: Final = plugin
         self.ref: Final = InstanceRef(plugin.id, tenant_id)
         self.lock: Final = asyncio.Lock()
         self.settings = settings
         self.health = HealthReport(status=HealthStatus.UNKNOWN, message="not checked yet")
-        self.secrets: Final = InstanceSecrets(house.secrets, plugin.manifest, tenant_id)
+        self.secrets: Final = InstanceSecrets(
+            house.secrets, plugin.manifest, tenant_id, also_required=needs.secrets_required
+        )
+        #: What the manifest asks for, and what the configuration file demands beyond it.
+        self.permissions: Final = tuple(dict.fromkeys((*plugin.manifest.permissions, *needs.required_permissions)))
         #: Optional secrets that no provider has, and the features that are off for want of them.
         self.switched_off: dict[str, tuple[str, ...]] = {}
         self.retry_at: float | None = None
@@ -358,7 +368,7 @@ class Instance:
 
     async def _check_allowed(self) -> None:
         gate = self._house.gate
-        if (why := gate.authoriser.refuse_activation(self.ref, self.plugin.manifest.permissions)) is not None:
+        if (why := gate.authoriser.refuse_activation(self.ref, self.permissions)) is not None:
             self._rest(_S.DISABLED, why)
             raise PermissionDeniedError(f"{self.ref} may not run: {why}")
         if (why := gate.licences.refuse_activation(self.ref)) is not None:
@@ -458,18 +468,24 @@ class Instance:
         self.retry_at = self._retry_timer = None
 
     def _struck(self, failure: Failure) -> None:
-        """The breaker opened. Too often, and the instance is switched off."""
+        """The breaker opened, or the credentials are refused. Too often, and the instance is switched off."""
+        if failure.kind is FailureKind.CREDENTIALS:
+            self._house.run(
+                self._stop_for(failure, _S.AWAITING_SECRET, f"{failure.operation}: {failure.message}"),
+                name=f"await secret {self.ref}",
+            )
+            return
         _LOG.warning("%s: calls fail, the breaker is open: %s", self.ref, failure)
         if self._give_up.enough():
-            self._house.run(self._give_in(failure), name=f"give up {self.ref}")
+            reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
+            self._house.run(self._stop_for(failure, _S.DISABLED, reason), name=f"give up {self.ref}")
 
-    async def _give_in(self, failure: Failure) -> None:
+    async def _stop_for(self, failure: Failure, state: PluginState, reason: str) -> None:
         async with self.lock:
             if self.state is _S.ACTIVE:
-                reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
                 await self.deactivate(reason)
                 await self._release()
-                self.disable(reason)
+                self._rest(state, reason)
                 await self._announce("on_failed", failure=failure)
 
 

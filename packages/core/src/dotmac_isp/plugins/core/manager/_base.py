@@ -14,7 +14,7 @@ from ..licensing import CommunityLicences
 from ..lifecycle import Instance
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..permissions import OpenAuthoriser
-from ..settings import Configuration, resolve, state_home
+from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
 
 if TYPE_CHECKING:
@@ -223,7 +223,9 @@ class ManagerBase:
 
     def _place(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> Instance:
         nothing = resolve(plugin.id, None, layers=())
-        instance = Instance(plugin, ref.tenant_id, self._house, nothing)
+        entry = self.configuration.integration(plugin.id)
+        needs = entry.security if entry is not None and isinstance(entry.security, SecurityNeeds) else SecurityNeeds()
+        instance = Instance(plugin, ref.tenant_id, self._house, nothing, needs=needs)
         instance.environment = environment or self.environment
         self._house.tenant(ref.tenant_id).instances[plugin.id] = instance
         return instance

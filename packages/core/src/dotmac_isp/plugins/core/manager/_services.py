@@ -30,6 +30,15 @@ _LOG: Final = logging.getLogger("dotmac.services")
 _NEVER: Final = 1 << 62
 
 
+def _owner(plugin_id: str) -> str:
+    """In whose name a service runs: not its plugin's, whose instances come and go with their tasks."""
+    return f"{plugin_id}.service"
+
+
+def _admission(service: HostService, instance: Instance) -> Callable[[], Coroutine[Any, Any, None]]:
+    return functools.partial(service.admit, instance.ref.tenant_id, instance.settings.model, instance.secrets)
+
+
 class _Supervised:
     """One service, and how it is."""
 
@@ -50,7 +59,7 @@ class HostServices:
         self._registry: Final = TenantRegistry()
         self._locks: dict[str, asyncio.Lock] = {}
         self._services: dict[str, list[_Supervised]] = {}
-        self._admitted: dict[InstanceRef, None] = {}
+        self._admitted: dict[InstanceRef, Instance] = {}
 
     async def admit(self, instance: Instance) -> None:
         """See to it that the instance finds its plugin's services running and knowing it. Raises what stands in the way."""
@@ -61,10 +70,8 @@ class HostServices:
             if plugin.id not in self._services:
                 self._services[plugin.id] = await self._start(plugin, instance.environment)
         for supervised in self._services[plugin.id]:
-            values = instance.settings.model
-            admit = functools.partial(supervised.service.admit, instance.ref.tenant_id, values, instance.secrets)
-            await self._guarded(supervised, "admit", admit)
-        self._admitted[instance.ref] = None
+            await self._guarded(supervised, "admit", _admission(supervised.service, instance))
+        self._admitted[instance.ref] = instance
 
     async def dismiss(self, ref: InstanceRef) -> None:
         """The instance is gone; what fails is reported."""
@@ -88,6 +95,8 @@ class HostServices:
                 _LOG.warning("the service %s is unhealthy (%s); restarting it", supervised.service.name, report.message)
                 await self._attempt(supervised, "stop", supervised.service.stop)
                 await self._attempt(supervised, "start", supervised.service.start)
+                for instance in [one for one in self._admitted.values() if one.plugin.id == supervised.plugin_id]:
+                    await self._attempt(supervised, "admit", _admission(supervised.service, instance))
             elif report.healthy:
                 supervised.restarts = 0
 
@@ -95,6 +104,9 @@ class HostServices:
         """Stop every service, the last started first."""
         for supervised in reversed([one for services in self._services.values() for one in services]):
             await self._attempt(supervised, "stop", supervised.service.stop)
+            await self._building.tasks.end(
+                _owner(supervised.plugin_id), None, patience=self._building.limits.cancellation
+            )
         self._services.clear()
 
     def status(self) -> list[dict[str, Any]]:
@@ -111,14 +123,15 @@ class HostServices:
             for one in services
         ]
 
+    def _member(self, plugin_id: str) -> Member:
+        owner = _owner(plugin_id)
+        metrics = self._building.telemetry.instance(owner, None)
+        return Member(InstanceRef(owner, None), breaker=Breaker(_NEVER, 0.0), metrics=metrics)
+
     async def _start(self, plugin: InstalledPlugin, environment: str | None) -> list[_Supervised]:
         module = load_provider(plugin)
         building = self._building
-        member = Member(
-            InstanceRef(plugin.id, None),
-            breaker=Breaker(_NEVER, 0.0),
-            metrics=building.telemetry.instance(plugin.id, None),
-        )
+        member = self._member(plugin.id)
         self._registry.register(module, member, name=plugin.id)
         started: list[_Supervised] = []
         try:
@@ -138,7 +151,7 @@ class HostServices:
         seats = [
             seat
             for seat in self._registry.plan("provide_host_services").seats
-            if seat.member.ref.plugin_id == plugin.id
+            if seat.member.ref.plugin_id == _owner(plugin.id)
         ]
         if not seats:
             return []
@@ -169,8 +182,7 @@ class HostServices:
     ) -> Any:
         """Run one step of a service under the fence, with a time limit. Raises what it raised."""
         building = self._building
-        metrics = building.telemetry.instance(supervised.plugin_id, None)
-        member = Member(InstanceRef(supervised.plugin_id, None), breaker=Breaker(_NEVER, 0.0), metrics=metrics)
+        member = self._member(supervised.plugin_id)
         context = PluginContext.within(building.limits.activate, request_id=next_request_id())
         name = getattr(supervised.service, "name", type(supervised.service).__name__)
         outcome = await building.gate.step(Seat(member, f"service {name} {step}", function), context)

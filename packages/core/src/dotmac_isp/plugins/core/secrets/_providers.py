@@ -45,13 +45,26 @@ class EnvironmentSecrets:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
+        self._tenants: dict[str, str] = {}
 
     async def provide(self, reference: str, tenant: str | None) -> Secret | None:
         for variable in environment_name(reference, tenant):
             value = self._environ.get(variable)
             if value:
+                self._check_owner(variable, reference, tenant)
                 return Secret(reference, value)
         return None
+
+    def _check_owner(self, variable: str, reference: str, tenant: str | None) -> None:
+        """Tenants `a-b` and `A_B` have one variable between them: the second one must not get the first one's secret."""
+        if tenant is None or variable == environment_name(reference, None)[-1]:
+            return
+        owner = self._tenants.setdefault(variable, tenant)
+        if owner != tenant:
+            raise SecretError(
+                f"{variable} serves tenant {owner} already and would serve tenant {tenant}, too",
+                remedy="Keep the secrets of one of them in files or in a vault",
+            )
 
     def where(self, reference: str, tenant: str | None) -> str:
         """Where one could put the secret, for remedies."""
