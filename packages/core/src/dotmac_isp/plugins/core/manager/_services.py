@@ -130,7 +130,6 @@ class HostServices:
 
     async def _start(self, plugin: InstalledPlugin, environment: str | None) -> list[_Supervised]:
         module = load_provider(plugin)
-        building = self._building
         member = self._member(plugin.id)
         self._registry.register(module, member, name=plugin.id)
         started: list[_Supervised] = []
