@@ -10,9 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +19,10 @@ from dotmac_isp.plugins.core.model import DeviceEvent, HookResults, PluginInfo, 
 from dotmac_isp.plugins.core.storage import open_storage
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin, VolthaSettings
 from dotmac_voltha_simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from pathlib import Path
 
 
 class Secrets:
@@ -154,3 +156,14 @@ async def plugin(host: Host) -> AsyncIterator[VolthaIntegrationPlugin]:
     await made.cleanup()
     for task in host.tasks:
         task.cancel()
+
+
+@pytest.fixture
+async def active_olt(plugin: VolthaIntegrationPlugin, target: Target) -> tuple[Simulator, str]:
+    """The simulator with its first OLT and all its ONUs up, and the id of the logical device."""
+    if target.simulator is None:
+        pytest.skip("needs the simulator: it sends flows that no real VOLTHA should get")
+    olt = await plugin.provision_olt(target.olts[0])
+    for serial in target.simulator.serial_numbers[:4]:
+        await plugin.provision_onu(olt["serial_number"], None, None, serial)
+    return target.simulator, olt["logical_device_id"]

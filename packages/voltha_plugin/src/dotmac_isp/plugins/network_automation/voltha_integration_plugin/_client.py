@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import msgspec
 from google.protobuf.empty_pb2 import Empty
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 from voltha_protos import common_pb2, voltha_pb2_grpc
 
 from ._device import DeviceView, from_proto
@@ -95,7 +95,7 @@ class VolthaClient:
         self._stub: Final = voltha_pb2_grpc.VolthaServiceStub(self._channel)
         self._retrying: Final = AsyncRetrying(
             retry=retry_if_exception(_is_transient),
-            wait=wait_exponential_jitter(initial=0.05, max=1.0, jitter=0.05),
+            wait=wait_exponential(multiplier=0.05, max=1.0) + wait_random(0, 0.05),
             stop=stop_after_delay(patience),
             reraise=True,
         )

@@ -135,8 +135,6 @@ class Work:
         device = await self.session.directory.find(device_id)
         if device is None:
             return None
-        from ._status import describe
-
         return await describe(self.session, device, await self._services_on(device))
 
     async def _services_on(self, device: DeviceView) -> list[StoredService]:
