@@ -35,6 +35,7 @@ _EXTRA_CONTEXT: dict[str, tuple[str, ...]] = {
     "ONU_REMOTE_DEFECT": ("rdi-count",),
     "ONU_DIFFERENTIAL_REACH_EXCEEDED": ("differential-distance",),
 }
+_CATEGORIES = {"ONU_LOSS_OF_KEY_SYNC": "SECURITY", "ONU_REMOTE_DEFECT": "EQUIPMENT"}
 _OLT_ADAPTER = frozenset(
     [
         "ONU_LOSS_OF_SIGNAL",
@@ -107,7 +108,7 @@ def set_pon_los(stack: Stack, olt: OltRecord, pon: int, *, raised: bool) -> None
         return
     (olt.raised.add if raised else olt.raised.discard)(key)
     context = {"intf-id": str(pon), "port-label": f"pon-{pon_number(pon)}"}
-    stack.emit(device_event(_with_suffix("OLT_LOSS_OF_SIGNAL", raised=raised), olt.id, context, sub="OLT"))
+    stack.emit(device_event(_with_suffix("OLT_LOSS_OF_SIGNAL", raised=raised), olt.id, context))
     if raised:
         for onu in stack.onus_of(olt):
             if onu.hardware.pon == pon:
@@ -134,7 +135,7 @@ def _onu_event(onu: OnuRecord, name: str, *, raised: bool) -> PublishedEvent:
         "port-label": f"pon-{onu.hardware.pon}",
         **dict.fromkeys(_EXTRA_CONTEXT.get(name, ()), "0"),
     }
-    category = "SECURITY" if name == "ONU_LOSS_OF_KEY_SYNC" else "COMMUNICATION"
+    category = _CATEGORIES.get(name, "COMMUNICATION")
     sub = "PON" if name == "ONU_STARTUP_FAIL" else "ONU"
     return device_event(full, onu.olt_id, context, category=category, sub=sub, key=onu.id)
 

@@ -93,23 +93,22 @@ def onu_cannot_translate(flow: Any) -> bool:
     return parts.set_vid(flow) is None and parts.inner_tag(parts.write_metadata(flow)) == 0
 
 
-def olt_failure(flow: Any, meters: Mapping[int, Any], installed: Iterable[Any], *, onu_ready: bool) -> str:
-    """Why the OLT adapter refuses a device flow; empty when it takes it."""
+def olt_failure(flow: Any, meters: Mapping[int, Any], beside: Iterable[int], *, onu_ready: bool) -> str:
+    """Why the OLT adapter refuses a device flow; empty when it takes it. ``beside``: other meters of its queue."""
     if not uni_of(flow):
         return ""
     if not onu_ready:
         return "onu not ready"
     if not parts.write_metadata(flow):
         return "metadata is zero"
-    return _meter_failure(flow, meters, installed) if parts.meter_id(flow) else ""
+    return _meter_failure(flow, meters, beside) if parts.meter_id(flow) else ""
 
 
-def _meter_failure(flow: Any, meters: Mapping[int, Any], installed: Iterable[Any]) -> str:
+def _meter_failure(flow: Any, meters: Mapping[int, Any], beside: Iterable[int]) -> str:
     meter = parts.meter_id(flow)
     if not bands_are_valid(meters[meter].config.bands):
         return "invalid-meter-config"
-    used = (parts.meter_id(found) for found in installed if _same_queue(found, flow))
-    other = next((found for found in used if found != meter), meter)
+    other = next((found for found in beside if found != meter), meter)
     return "" if other == meter else f"meter mismatch: {other} is in use, not {meter}"
 
 
@@ -132,8 +131,3 @@ def is_onu_upstream(flow: Any) -> bool:
 def is_olt_upstream(flow: Any) -> bool:
     """True for a subscriber's flow of an OLT that comes in by a PON."""
     return parts.in_port(flow) >= PON_BASE and uni_of(flow) != 0
-
-
-def _same_queue(left: Any, right: Any) -> bool:
-    both = is_olt_upstream(left) == is_olt_upstream(right) and queue_of(left) == queue_of(right)
-    return both and left.id != right.id and parts.meter_id(left) != 0

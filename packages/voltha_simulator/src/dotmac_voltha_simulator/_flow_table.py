@@ -104,7 +104,7 @@ def _install(stack: Stack, logical: LogicalRecord, device_flows: list[DeviceFlow
     """Put flows into devices, and let the adapters work; answers why they refuse, if they do."""
     verdicts = [_verdict(stack, logical, each) for each in device_flows]
     for each in device_flows:
-        stack.devices[each.device_id].flows[each.flow.id] = each.flow
+        stack.devices[each.device_id].put_flow(each.flow)
     failure = next((verdict for verdict in verdicts if verdict), "")
     if not failure:
         for each in device_flows:
@@ -122,7 +122,8 @@ def _verdict(stack: Stack, logical: LogicalRecord, each: DeviceFlow) -> str:
         return rules.onu_failure(each.flow, ready=record.omci_ready, first_uni=first)
     onu = _onu_behind(stack, logical, rules.uni_of(each.flow))
     ready = onu is not None and onu.omci_ready
-    return rules.olt_failure(each.flow, logical.meters, record.flows.values(), onu_ready=ready)
+    beside = record.meters_beside(each.flow) if isinstance(record, OltRecord) else ()
+    return rules.olt_failure(each.flow, logical.meters, beside, onu_ready=ready)
 
 
 def _is_onu(stack: Stack, each: DeviceFlow) -> bool:
@@ -285,7 +286,7 @@ def _remove(stack: Stack, logical: LogicalRecord, identity: int) -> None:
 def _drop_device_flows(stack: Stack, found: list[tuple[str, int]]) -> None:
     for device_id, identity in found:
         record = stack.devices.get(device_id)
-        flow = record.flows.pop(identity, None) if record is not None else None
+        flow = record.take_flow(identity) if record is not None else None
         if flow is not None:
             _dropped(stack, record, flow)
 
@@ -299,8 +300,7 @@ def _dropped(stack: Stack, record: Any, flow: Any) -> None:
         return
     logical, queue = stack.logical_of(record), rules.queue_of(flow)
     onu = _onu_behind(stack, logical, queue[0]) if logical is not None else None
-    still_used = any(rules.queue_of(other) == queue for other in record.flows.values())
-    if onu is not None and queue in onu.profiles and not still_used:
+    if onu is not None and queue in onu.profiles and queue not in record.queues:
         onu.profiles.discard(queue)
         words = "tech-profile-config-delete-success"
         onu.timers.later(delays.FLOW_VERDICT * 2, _set_reason, stack, onu, words)

@@ -235,7 +235,7 @@ def clear(stack: Stack, olt: OltRecord) -> None:
     for onu in stack.onus_of(olt):
         _onu.remove(stack, onu, rediscover=False)
     olt.ports.clear()
-    olt.flows.clear()
+    olt.clear_flows()
     olt.groups.clear()
     olt.raised.clear()
     if logical is not None:

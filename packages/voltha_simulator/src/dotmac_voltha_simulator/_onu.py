@@ -53,8 +53,9 @@ def _reachable(olt: OltRecord, hardware: OnuHardware) -> bool:
 
 
 def _create(stack: Stack, olt: OltRecord, hardware: OnuHardware) -> OnuRecord:
-    taken = {onu.onu_id for onu in stack.onus_of(olt) if onu.hardware.pon == hardware.pon}
+    taken = olt.taken_ids.setdefault(hardware.pon, set())
     onu_id = next(number for number in range(1, 257) if number not in taken)
+    taken.add(onu_id)
     device = device_pb2.Device(
         id=stack.new_id(),
         type=ONU_TYPE,
@@ -271,6 +272,7 @@ def remove(stack: Stack, onu: OnuRecord, *, rediscover: bool) -> None:
     if olt is None:
         return
     olt.onu_ids.pop(onu.hardware.serial, None)
+    olt.taken_ids[onu.hardware.pon].discard(onu.onu_id)
     _remove_peer(olt, onu)
     if rediscover:
         olt.timers.later(delays.ONU_REDISCOVERY, discover, stack, olt, onu.hardware)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import _flow_parts as parts
+from . import _flow_rules as rules
+
 if TYPE_CHECKING:
     from ._hardware import OltHardware, OnuHardware
     from ._timers import TimerGroup
@@ -26,6 +29,18 @@ class DeviceRecord:
         """The device's id."""
         return str(self.message.id)
 
+    def put_flow(self, flow: Any) -> None:
+        """Store a device flow; one with the same id is overwritten."""
+        self.flows[flow.id] = flow
+
+    def take_flow(self, identity: int) -> Any | None:
+        """Remove a device flow; None when there is none."""
+        return self.flows.pop(identity, None)
+
+    def clear_flows(self) -> None:
+        """Remove all device flows."""
+        self.flows.clear()
+
 
 @dataclass(slots=True, eq=False)
 class OltRecord(DeviceRecord):
@@ -33,7 +48,41 @@ class OltRecord(DeviceRecord):
 
     hardware: OltHardware | None = None
     onu_ids: dict[str, str] = field(default_factory=dict)
+    #: PON -> ONU ids in use there
+    taken_ids: dict[int, set[int]] = field(default_factory=dict)
     raised: set[str] = field(default_factory=set)
+    #: (UNI, technology profile) -> upstream? -> device flow id -> meter; what a subscriber's queues are made of
+    queues: dict[tuple[int, int], dict[bool, dict[int, int]]] = field(default_factory=dict)
+
+    def put_flow(self, flow: Any) -> None:
+        """Store a device flow and note which queue and meter it uses."""
+        self.take_flow(flow.id)
+        self.flows[flow.id] = flow
+        meters = self.queues.setdefault(rules.queue_of(flow), {}).setdefault(rules.is_olt_upstream(flow), {})
+        meters[flow.id] = parts.meter_id(flow)
+
+    def take_flow(self, identity: int) -> Any | None:
+        """Remove a device flow; None when there is none."""
+        flow = self.flows.pop(identity, None)
+        if flow is not None:
+            queue, upstream = rules.queue_of(flow), rules.is_olt_upstream(flow)
+            meters = self.queues[queue][upstream]
+            del meters[identity]
+            if not meters:
+                del self.queues[queue][upstream]
+            if not self.queues[queue]:
+                del self.queues[queue]
+        return flow
+
+    def clear_flows(self) -> None:
+        """Remove all device flows."""
+        self.flows.clear()
+        self.queues.clear()
+
+    def meters_beside(self, flow: Any) -> list[int]:
+        """The meters that other flows of the same queue and direction use."""
+        found = self.queues.get(rules.queue_of(flow), {}).get(rules.is_olt_upstream(flow), {})
+        return [meter for identity, meter in found.items() if identity != flow.id and meter]
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +112,8 @@ class LogicalRecord:
     message: Any
     olt_id: str
     ports: dict[int, Any] = field(default_factory=dict)
+    #: port number -> id of the device it belongs to
+    owners: dict[int, str] = field(default_factory=dict)
     flows: dict[int, Any] = field(default_factory=dict)
     #: logical flow id -> (device id, device flow id) it was decomposed to
     rules: dict[int, list[tuple[str, int]]] = field(default_factory=dict)

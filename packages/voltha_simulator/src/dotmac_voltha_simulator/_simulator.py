@@ -260,7 +260,7 @@ class Simulator:
         stack.change_events.close()
         stack.packets_in.close()
         for record in stack.devices.values():
-            record.flows.clear()
+            record.clear_flows()
         for logical in stack.logical.values():
             logical.flows.clear()
             logical.rules.clear()

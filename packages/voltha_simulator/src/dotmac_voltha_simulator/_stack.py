@@ -98,7 +98,7 @@ class Stack:
 
     def topology(self, logical: LogicalRecord) -> Topology:
         """The ports of a logical device and who owns them."""
-        return Topology(logical.olt_id, {number: port.device_id for number, port in logical.ports.items()})
+        return Topology(logical.olt_id, logical.owners)
 
     # changing
 
@@ -167,11 +167,13 @@ class Stack:
     def add_logical_port(self, logical: LogicalRecord, port: Any) -> None:
         """A port of the logical device appears."""
         logical.ports[port.ofp_port.port_no] = port
+        logical.owners[port.ofp_port.port_no] = port.device_id
         self.port_changed(logical, port, of.OFPPR_ADD)
 
     def remove_logical_port(self, logical: LogicalRecord, number: int) -> None:
         """A port of the logical device disappears; its flows stay, as in the real core."""
         port = logical.ports.pop(number, None)
+        logical.owners.pop(number, None)
         if port is not None:
             self.port_changed(logical, port, of.OFPPR_DELETE)
 
