@@ -6,16 +6,19 @@ import asyncio
 import importlib.util
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from dotmac_isp.plugins.core.errors import SecretMissingError
 from dotmac_isp.plugins.core.model import PluginInfo, Secret
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import AnalyticsEventsPlugin
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
 
 class Secrets:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
 from dotmac_isp.plugins.core.model import HealthStatus
 
 _TRACKER = """
@@ -40,6 +41,10 @@ asyncio.run(main())
 async def engine_pid(bench: Any) -> int:
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{bench.port}/v1/health") as answer:
         return int((await answer.json())["pid"])
+
+
+async def unhealthy(bench: Any) -> None:
+    assert (await bench.service.check()).status is HealthStatus.UNHEALTHY
 
 
 def is_running(pid: int) -> bool:
@@ -101,8 +106,7 @@ async def test_the_collector_is_killed_while_events_come_and_its_engine_dies_wit
         if round_number in {20, 40}:
             engine = await engine_pid(bench)
             os.kill(bench.service.pid, signal.SIGKILL)
-            while (await bench.service.check()).status is not HealthStatus.UNHEALTHY:
-                await asyncio.sleep(0.05)
+            await eventually(lambda: unhealthy(bench))
             acknowledged += await track(plugin, acknowledged, 100)
             assert (await plugin.health_check()).status is HealthStatus.DEGRADED
             await bench.service.stop()
@@ -121,15 +125,14 @@ async def test_the_host_is_killed_and_the_next_one_delivers_what_it_had_acknowle
     bench.plugins.clear()
     tests = str(Path(__file__).parent)
     program = _TRACKER.format(tests=tests, folder=str(tmp_path), port=bench.port)
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
     assert process.stdout is not None
     acknowledged = 0
     while acknowledged < 2000:
-        acknowledged = int(await asyncio.to_thread(process.stdout.readline))
+        acknowledged = int(await process.stdout.readline())
     process.kill()
-    rest = (await asyncio.to_thread(process.stdout.read)).split()
-    process.stdout.close()
-    process.wait()
+    rest = (await process.stdout.read()).split()
+    await process.wait()
     acknowledged = int(rest[-1]) if rest else acknowledged
     plugin = await bench.started()
     table, users, rollup = await counted(plugin)

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dotmac_isp.plugins.core.model import DeviceEvent, HealthStatus, PluginContext
+
+
+def read(path: str) -> str:
+    return Path(path).read_text()
 
 
 async def test_what_was_acknowledged_is_in_the_next_report(bench: Any) -> None:
@@ -92,7 +97,7 @@ async def test_a_dashboard_is_one_page_that_needs_nothing_else(bench: Any, chart
             ],
         }
     )
-    page = Path(made["path"]).read_text()
+    page = read(made["path"])
     assert "<script>alert(1)" not in page
     assert 'src="http' not in page
     assert 'href="http' not in page
@@ -100,7 +105,7 @@ async def test_a_dashboard_is_one_page_that_needs_nothing_else(bench: Any, chart
     assert "vegaEmbed" in page
     assert ">20<span>events" in page
     report = await plugin.generate_report("summary", {"format": "html"})
-    assert Path(report["path"]).read_text() == report["html"]
+    assert read(report["path"]) == report["html"]
     assert "Most frequent events" in report["html"]
 
 

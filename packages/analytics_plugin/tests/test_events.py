@@ -11,11 +11,12 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from dotmac_isp.plugins.monitoring.analytics_events_plugin import CATEGORIES, EventError
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+
+from dotmac_isp.plugins.monitoring.analytics_events_plugin import CATEGORIES, EventError
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
 
 NOW = 1_760_000_000.0
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dotmac_isp.plugins.monitoring.analytics_events_plugin._spool import (
     Cursor,
     GroupCommit,
@@ -13,8 +16,9 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin._spool import (
     SpoolFullError,
     SpoolReader,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def opened(folder: Path, **options: int) -> SegmentLog:
@@ -98,9 +102,10 @@ def test_damage_in_the_middle_is_passed_and_counted(tmp_path: Path) -> None:
 
 def test_a_full_spool_takes_nothing_and_takes_again_when_it_is_released(tmp_path: Path) -> None:
     log = opened(tmp_path, max_bytes=300, segment_bytes=100)
+    while log.size < 240:
+        log.append([(1, b"y" * 40)])
     with pytest.raises(SpoolFullError, match="is full"):
-        while True:
-            log.append([(1, b"y" * 40)])
+        log.append([(1, b"y" * 40)])
     last = log.last_seq
     log.release(last)
     log.append([(1, b"z")])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
 
 from ._plain import EventError
@@ -14,7 +13,10 @@ from ._version import PRODUCT
 from ._wire import TENANT_HEADER, tenant_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import aiohttp
+
     from dotmac_isp.plugins.core.api import SecretReader
 
 __all__ = ["API_KEY", "CollectorClient", "RefusedError"]
@@ -118,7 +120,7 @@ class CollectorClient:
                 method, self._base + path, data=body, headers={**headers, **kind}, allow_redirects=False
             ) as response:
                 return response.status, await response.read()
-        except (aiohttp.ClientConnectionError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientConnectionError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise NotReady(
                 f"the analytics collector at {self.address} does not answer: {reason}",
@@ -139,11 +141,11 @@ class CollectorClient:
         if status in _LATER:
             raise NotReady(f"the analytics collector at {self.address} asks to try later: {message}")
         if status == _INVALID and field:
-            raise _Invalid(field, message)
+            raise _InvalidError(field, message)
         raise RefusedError(f"the analytics collector at {self.address} refused the request: {message}", status=status)
 
 
-class _Invalid(EventError):
+class _InvalidError(EventError):
     """An `EventError` that the collector found; it has its sentence already."""
 
     def __init__(self, field: str, message: str) -> None:

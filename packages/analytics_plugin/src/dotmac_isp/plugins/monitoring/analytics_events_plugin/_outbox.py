@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ._spool import Cursor, Record, SegmentLog, SpoolReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Outbox", "claim_outbox", "left_behind"]
 

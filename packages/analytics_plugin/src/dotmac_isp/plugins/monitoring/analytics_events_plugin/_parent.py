@@ -6,8 +6,10 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["when_parent_is_gone"]
 

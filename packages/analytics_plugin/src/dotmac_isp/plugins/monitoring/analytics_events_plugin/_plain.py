@@ -49,12 +49,11 @@ def as_mapping(value: object, field: str = "event") -> Mapping[str, Any]:
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}
-    dump = getattr(value, "model_dump", None)
-    if callable(dump) and not isinstance(value, type):
-        return dict(dump())
-    attributes = getattr(value, "__dict__", None)
-    if attributes and not isinstance(value, type) and not callable(value):
-        return {key: item for key, item in attributes.items() if not key.startswith("_")}
+    instance: Any = None if isinstance(value, type) or callable(value) else value
+    if hasattr(instance, "model_dump"):
+        return dict(instance.model_dump())
+    if getattr(instance, "__dict__", None):
+        return {key: item for key, item in vars(instance).items() if not key.startswith("_")}
     raise EventError(field, value, "a mapping, or an object with such attributes")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from dotmac_isp.plugins.core.base import MonitoringPlugin
 from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus

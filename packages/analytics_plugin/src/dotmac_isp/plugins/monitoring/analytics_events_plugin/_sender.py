@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
 
 from ._client import CollectorClient, RefusedError
 from ._outbox import Outbox, left_behind
-from ._spool import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ._spool import Record
 
 __all__ = ["Sender"]
 

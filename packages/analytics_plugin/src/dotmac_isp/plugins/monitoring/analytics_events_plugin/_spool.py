@@ -15,12 +15,14 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Cursor", "GroupCommit", "Record", "SegmentLog", "SpoolFullError", "SpoolReader", "write_atomically"]
 

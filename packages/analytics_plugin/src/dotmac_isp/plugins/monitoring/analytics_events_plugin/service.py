@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from dotmac_isp.plugins.core.base import HostService
 from dotmac_isp.plugins.core.errors import ConfigurationError, NotReady
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._version import PRODUCT
-from ._wire import ADMIN_SOCKET, tenant_key
+from ._wire import ADMIN_SOCKET, short_path, tenant_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import aiohttp
+
     from dotmac_isp.plugins.core.api import SecretReader
 
 __all__ = ["CollectorService"]
@@ -166,16 +169,22 @@ class CollectorService(HostService):
             )
             return
         try:
-            async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS)
-                ) as session,
-                session.request(method, "http://collector/admin/keys", json=wish) as response,
-            ):
-                if response.status >= _OK:
-                    raise NotReady(f"the analytics collector answers {response.status} to its owner")
+            with short_path(socket) as address:
+                status = await self._post(method, address, wish)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotReady(f"the analytics collector does not listen to its owner: {error}") from error
+        if status >= _OK:
+            raise NotReady(f"the analytics collector answers {status} to its owner")
+
+    async def _post(self, method: str, address: str, wish: dict[str, str]) -> int:
+        import aiohttp  # noqa: PLC0415
+
+        timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(address), timeout=timeout) as session,
+            session.request(method, "http://collector/admin/keys", json=wish) as response,
+        ):
+            return response.status
 
 
 def _session() -> aiohttp.ClientSession:

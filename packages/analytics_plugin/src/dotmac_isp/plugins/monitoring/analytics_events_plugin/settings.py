@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dotmac_isp.plugins.core.settings import PluginSettings
 from pydantic import Field
+
+from dotmac_isp.plugins.core.settings import PluginSettings
 
 __all__ = ["AnalyticsSettings"]
 

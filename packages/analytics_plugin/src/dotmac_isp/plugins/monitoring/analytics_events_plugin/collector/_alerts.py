@@ -12,8 +12,7 @@ import logging
 import operator
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,8 +20,12 @@ from .._plain import EventError, as_mapping
 from .._times import span
 from ..store import Store, StoreRefusedError, StoreUnavailableError
 from ._ask import Questions
-from ._meta import Meta
 from ._query import Query, parse_query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._meta import Meta
 
 __all__ = ["AlertRule", "AlertState", "Alerts", "next_state", "parse_rule"]
 

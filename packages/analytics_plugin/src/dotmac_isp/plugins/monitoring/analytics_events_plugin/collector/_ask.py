@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..store import Rows, Store
 from ._query import Query, Sql, build
+
+if TYPE_CHECKING:
+    from ..store import Rows, Store
 
 __all__ = ["Answer", "Questions"]
 

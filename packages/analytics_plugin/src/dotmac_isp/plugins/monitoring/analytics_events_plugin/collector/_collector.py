@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from .._spool import SegmentLog
-from .._wire import ADMIN_SOCKET
+from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
 from ..store import EngineProcess, FixedEndpoint, Store, connection_options
 from ._alerts import Alerts
@@ -153,12 +153,13 @@ class Collector:
     async def _listen_admin(self, app: web.Application) -> None:
         path = self.config.data_dir / ADMIN_SOCKET
         path.unlink(missing_ok=True)
+        address = self._stack.enter_context(short_path(path))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         previous = os.umask(0o177)
         try:
-            await web.UnixSite(runner, str(path)).start()
+            await web.UnixSite(runner, address).start()
         finally:
             os.umask(previous)
         self._stack.callback(path.unlink, missing_ok=True)

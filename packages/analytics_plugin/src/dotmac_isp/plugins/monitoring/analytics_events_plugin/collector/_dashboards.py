@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from .._plain import EventError, as_mapping, plain
 from .._times import span
 from ..pages import CHARTS, Panel, draw_page
-from ._ask import Questions
-from ._meta import Meta
 from ._query import Query, parse_query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._ask import Questions
+    from ._meta import Meta
 
 __all__ = ["Dashboard", "Dashboards", "parse_dashboard"]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._spool import GroupCommit, SegmentLog, SpoolReader
 from ..events import Event
-from ._ids import EventIds
+
+if TYPE_CHECKING:
+    from ._ids import EventIds
 
 __all__ = ["Intake", "Taken"]
 

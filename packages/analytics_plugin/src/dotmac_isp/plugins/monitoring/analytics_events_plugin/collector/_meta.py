@@ -8,10 +8,12 @@ import secrets
 import sqlite3
 import threading
 import time
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Meta"]
 

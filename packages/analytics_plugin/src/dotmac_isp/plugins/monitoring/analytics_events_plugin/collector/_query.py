@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,10 +17,24 @@ from .._plain import EventError, as_mapping
 from .._times import clock_text, moment, span
 from ..store import EVENTS, PER_MINUTE
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["MEASURES", "Query", "Sql", "build", "parse_query", "scope"]
 
 _COLUMNS: Final = frozenset(
-    "event_name event_type category severity user_id customer_id session_id device_id source currency".split()
+    [
+        "event_name",
+        "event_type",
+        "category",
+        "severity",
+        "user_id",
+        "customer_id",
+        "session_id",
+        "device_id",
+        "source",
+        "currency",
+    ]
 )
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MAX_ROWS: Final = 10_000
@@ -206,7 +219,7 @@ def build(query: Query, tenant: str) -> Sql:
     order = "time ASC, value DESC" if query.interval else "value DESC"
     group = f" GROUP BY {', '.join(groups)}" if groups else ""
     return Sql(
-        f"SELECT {', '.join(columns)} FROM {PER_MINUTE if rollup else EVENTS} WHERE {' AND '.join(conditions)}"
+        f"SELECT {', '.join(columns)} FROM {PER_MINUTE if rollup else EVENTS} WHERE {' AND '.join(conditions)}"  # noqa: S608
         f"{group} ORDER BY {order} LIMIT {query.limit}",
         values,
     )

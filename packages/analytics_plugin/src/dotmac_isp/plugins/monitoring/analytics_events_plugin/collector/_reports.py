@@ -116,7 +116,7 @@ def _making(questions: Questions, given: Mapping[str, Any]) -> _Making:
     if since >= until:
         raise EventError("since", given.get("since"), "a moment before 'until'")
     steps = given.get("steps", ("page_view", "conversion"))
-    if isinstance(steps, str) or not 2 <= len(steps) <= _MOST_STEPS:
+    if isinstance(steps, str) or len(steps) not in range(2, _MOST_STEPS + 1):
         raise EventError("steps", steps, f"a list of 2 to {_MOST_STEPS} event names")
     since, until = _rounded(since, until)
     return _Making(
@@ -194,7 +194,7 @@ async def _conversion(make: _Making) -> tuple[dict[str, Any], list[Section]]:
     funnel = f"windowFunnel({int(make.window)})(toDateTime(timestamp, 'UTC'), {', '.join(f'({s})' for s in steps)})"
     person = "multiIf(user_id != '', user_id, customer_id != '', customer_id, session_id)"
     text = (
-        f"SELECT level, count() AS people FROM (SELECT {person} AS person, {funnel} AS level FROM {EVENTS} "
+        f"SELECT level, count() AS people FROM (SELECT {person} AS person, {funnel} AS level FROM {EVENTS} "  # noqa: S608 - bound values
         f"WHERE {condition} AND (event_name IN {{names:Array(String)}} OR event_type IN {{names:Array(String)}}) "
         "AND person != '' GROUP BY person) WHERE level > 0 GROUP BY level"
     )

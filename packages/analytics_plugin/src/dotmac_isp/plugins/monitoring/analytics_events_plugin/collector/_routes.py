@@ -51,22 +51,24 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as JSON with a sentence; nothing of the inside but what the caller can act upon."""
     try:
         return await handler(request)
-    except EventError as error:
-        return _error(422, str(error), field=error.field)
-    except msgspec.DecodeError as error:
-        return _error(400, f"the body is not the JSON that is expected: {error}")
-    except SpoolFullError:
-        return _error(429, "the collector's disk space for waiting events is used up; send again later", retry_after=30)
-    except StoreUnavailableError as error:
-        return _error(
-            503, f"the engine is not available right now: {error}; accepted events are safe on disk", retry_after=2
-        )
-    except StoreRefusedError as error:
-        return _error(422, f"the engine refuses this: {error}")
-    except ChartsMissingError as error:
-        return _error(501, str(error))
     except web.HTTPException as error:
         return _error(error.status, error.text or error.reason)
+    except EventError as error:
+        return _error(422, str(error), field=error.field)
+    except _KNOWN_FAILURES as error:
+        status, words, retry_after = next(known for kind, known in _FAILURES.items() if isinstance(error, kind))
+        return _error(status, words.format(error=error), retry_after=retry_after)
+
+
+#: Status, sentence, and after how many seconds to try again.
+_FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
+    msgspec.DecodeError: (400, "the body is not the JSON that is expected: {error}", 0),
+    SpoolFullError: (429, "the collector's disk space for waiting events is used up; send again later", 30),
+    StoreUnavailableError: (503, "the engine is not available now: {error}; accepted events are safe on disk", 2),
+    StoreRefusedError: (422, "the engine refuses this: {error}", 0),
+    ChartsMissingError: (501, "{error}", 0),
+}
+_KNOWN_FAILURES: Final = tuple(_FAILURES)
 
 
 def _given_key(request: web.Request) -> str:

@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from .._spool import Cursor, Record, SpoolReader
 from ..store import Store, StoreRefusedError, StoreUnavailableError
-from ._intake import Intake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._intake import Intake
 
 __all__ = ["Writer"]
 
@@ -61,12 +64,12 @@ class Writer:
         """Records in the spool that the engine does not have yet."""
         return max(0, self._intake.log.last_seq - self._cursor.done)
 
-    async def drained(self, timeout: float) -> bool:
+    async def drained(self, seconds: float) -> bool:
         """Wait until everything that is in the spool now is in the engine; `False` when that takes too long."""
         goal = self._intake.log.last_seq
         self._hurry.set()
         try:
-            async with asyncio.timeout(timeout), self._moved:
+            async with asyncio.timeout(seconds), self._moved:
                 await self._moved.wait_for(lambda: self._cursor.done >= goal)
         except TimeoutError:
             return False

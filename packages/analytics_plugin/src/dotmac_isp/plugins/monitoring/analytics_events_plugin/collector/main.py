@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from .._parent import when_parent_is_gone
 from .._version import version
-from .._wire import ADMIN_SOCKET
+from .._wire import ADMIN_SOCKET, short_path
 from ._collector import Collector, CollectorConfig
 
 __all__ = ["main"]
@@ -69,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
         alert_interval=options.alert_interval,
     )
     async with Collector(config) as collector:
-        print(json.dumps({"ready": True, "host": config.host, "port": collector.port}), flush=True)  # noqa: T201
+        print(json.dumps({"ready": True, "host": config.host, "port": collector.port}), flush=True)
         await stop.wait()
 
 
@@ -79,10 +79,13 @@ async def _admit(options: argparse.Namespace) -> str:
     key = secrets.token_urlsafe(32) if options.make else sys.stdin.readline().strip()
     if not key:
         raise RuntimeError("no key came on standard input; send one, or use --make")
-    socket = options.data.absolute() / ADMIN_SOCKET
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
-        wish: dict[str, Any] = {"tenant": options.tenant, "key": key, "owner": "operator"}
-        async with session.post("http://collector/admin/keys", json=wish) as response:
+    wish: dict[str, Any] = {"tenant": options.tenant, "key": key, "owner": "operator"}
+    with short_path(options.data.absolute() / ADMIN_SOCKET) as socket:
+        connector = aiohttp.UnixConnector(socket)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post("http://collector/admin/keys", json=wish) as response,
+        ):
             response.raise_for_status()
     return key if options.make else ""
 
@@ -97,9 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             made = asyncio.run(_admit(options))
             if made:
-                print(made)  # noqa: T201
+                print(made)
     except (RuntimeError, OSError, ValueError) as error:
-        print(f"dotmac-analytics-collector: {error}", file=sys.stderr)  # noqa: T201
+        print(f"dotmac-analytics-collector: {error}", file=sys.stderr)
         return 1
     return 0
 

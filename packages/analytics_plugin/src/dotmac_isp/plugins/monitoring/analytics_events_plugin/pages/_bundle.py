@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .._spool import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["ChartsMissingError", "chart_bundle"]
 
@@ -34,7 +36,7 @@ async def chart_bundle(folder: Path) -> str:
     path = folder / f"vega-{version}.js"
     if not path.exists():
         data = await _make()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         await asyncio.to_thread(write_atomically, path, data)
     return await asyncio.to_thread(path.read_text, "utf-8")
 

@@ -21,15 +21,17 @@ import sys
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
 from .._parent import when_parent_is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["main"]
 
@@ -37,9 +39,28 @@ T = TypeVar("T")
 
 #: What the HTTP interface keeps for itself; everything else in the query string is a setting of the query.
 _TRANSPORT: Final = frozenset(
-    "query database default_format query_id session_id session_timeout session_check wait_end_of_query buffer_size compress "
-    "decompress enable_http_compression client_protocol_version role quota_key send_progress_in_http_headers "
-    "http_headers_progress_interval_ms user password cancel_http_readonly_queries_on_client_close".split()
+    [
+        "query",
+        "database",
+        "default_format",
+        "query_id",
+        "session_id",
+        "session_timeout",
+        "session_check",
+        "wait_end_of_query",
+        "buffer_size",
+        "compress",
+        "decompress",
+        "enable_http_compression",
+        "client_protocol_version",
+        "role",
+        "quota_key",
+        "send_progress_in_http_headers",
+        "http_headers_progress_interval_ms",
+        "user",
+        "password",
+        "cancel_http_readonly_queries_on_client_close",
+    ]
 )
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
@@ -209,6 +230,14 @@ def _set(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stop.set)
 
 
+def _first_line() -> str:
+    """The password. Read without a buffer, so that what follows (the end) is left for the parent watch."""
+    line = b""
+    while (sign := os.read(0, 1)) not in {b"", b"\n"}:
+        line += sign
+    return line.decode()
+
+
 def _only_one(path: Path) -> None:
     """Wait until an engine of a collector that died has left the path. The lock goes with this process."""
     lock = os.open(path / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -234,7 +263,7 @@ async def _serve(path: Path, password: str) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    print(json.dumps({"port": port, "pid": os.getpid()}), flush=True)  # noqa: T201 - the parent reads it
+    print(json.dumps({"port": port, "pid": os.getpid()}), flush=True)
     await stop.wait()
     threading.Timer(_LAST_QUERIES, os._exit, (3,)).start()
     await runner.cleanup()
@@ -247,7 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--path", type=Path, required=True)
     options = parser.parse_args(arguments)
     _die_with_parent()
-    password = sys.stdin.buffer.raw.readline().decode().strip()  # type: ignore[attr-defined]
+    password = _first_line()
     if not password:
         return
     options.path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,10 +10,12 @@ import os
 import random
 import secrets
 import sys
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Endpoint", "EngineProcess", "FixedEndpoint"]
 
@@ -161,7 +163,7 @@ class EngineProcess:
             try:
                 await self._launch()
             except (OSError, RuntimeError, TimeoutError, ValueError) as error:
-                _log.error("the embedded engine does not start: %s; next try in %.1f s", error, delay)  # noqa: TRY400
+                _log.error("the embedded engine does not start: %s; next try in %.1f s", error, delay)
             else:
                 return delay
 

@@ -59,14 +59,20 @@ def statements() -> list[str]:
     """What makes the tables where they are missing. Repeating it does no harm."""
     columns = ",\n  ".join(f"{name} {kind}" for name, kind in EVENT_COLUMNS.items())
     return [
-        f"CREATE TABLE IF NOT EXISTS {EVENTS} (\n  {columns}\n) ENGINE = MergeTree "
-        "PARTITION BY toYYYYMM(timestamp) ORDER BY (tenant_id, event_name, timestamp, event_id) "
-        f"SETTINGS {_WINDOW}, {_DURABLE}",
-        f"CREATE TABLE IF NOT EXISTS {PER_MINUTE} (tenant_id LowCardinality(String), minute DateTime('UTC'), "
-        "category LowCardinality(String), event_name LowCardinality(String), events UInt64) "
-        "ENGINE = SummingMergeTree(events) PARTITION BY toYYYYMM(minute) "
-        f"ORDER BY (tenant_id, minute, category, event_name) SETTINGS {_WINDOW}, {_DURABLE}",
-        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {PER_MINUTE}_mv TO {PER_MINUTE} AS "
-        "SELECT tenant_id, toStartOfMinute(timestamp) AS minute, category, event_name, count() AS events "
-        f"FROM {EVENTS} GROUP BY tenant_id, minute, category, event_name",
+        (
+            f"CREATE TABLE IF NOT EXISTS {EVENTS} (\n  {columns}\n) ENGINE = MergeTree "
+            "PARTITION BY toYYYYMM(timestamp) ORDER BY (tenant_id, event_name, timestamp, event_id) "
+            f"SETTINGS {_WINDOW}, {_DURABLE}"
+        ),
+        (
+            f"CREATE TABLE IF NOT EXISTS {PER_MINUTE} (tenant_id LowCardinality(String), minute DateTime('UTC'), "
+            "category LowCardinality(String), event_name LowCardinality(String), events UInt64) "
+            "ENGINE = SummingMergeTree(events) PARTITION BY toYYYYMM(minute) "
+            f"ORDER BY (tenant_id, minute, category, event_name) SETTINGS {_WINDOW}, {_DURABLE}"
+        ),
+        (
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {PER_MINUTE}_mv TO {PER_MINUTE} AS "  # noqa: S608
+            "SELECT tenant_id, toStartOfMinute(timestamp) AS minute, category, event_name, count() AS events "
+            f"FROM {EVENTS} GROUP BY tenant_id, minute, category, event_name"
+        ),
     ]
