@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf import empty_pb2, json_format
-from voltha_protos import common_pb2, extensions_pb2, voltha_pb2_grpc
+from voltha_protos import common_pb2, device_pb2, extensions_pb2, voltha_pb2_grpc
 from voltha_protos import openflow_13_pb2 as of
 
 from dotmac_voltha_simulator import ListenError, Simulator
@@ -214,3 +214,31 @@ async def test_calls_without_the_right_credentials_are_unauthenticated(refused: 
 async def test_a_taken_port_is_named(voltha_simulator: Simulator) -> None:
     with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{voltha_simulator.port}: the port is taken"):
         await Simulator(listen=voltha_simulator.target).start()
+
+
+async def test_an_olt_that_restarts_while_its_link_is_cut_starts_anew_when_it_is_back(
+    voltha_simulator: Simulator, client: Any
+) -> None:
+    olt_id, logical_id = await client.ready(voltha_simulator)
+    await client.voltha.RebootDevice(identity(olt_id))
+    await voltha_simulator.cut_olt_link(0)
+    await client.until_state("BBSIM_OLT_10", "ENABLED/UNKNOWN/UNREACHABLE")
+    await asyncio.sleep(0.6)
+    await voltha_simulator.restore_olt_link(0)
+    await client.until_state("BBSIM_OLT_10", "ENABLED/ACTIVE/REACHABLE")
+    await client.until_state(ONU, READY)
+    assert (await client.device("BBSIM_OLT_10")).parent_id != logical_id
+
+
+async def test_a_simulator_that_is_stopped_in_the_middle_leaves_no_task_behind() -> None:
+    before = asyncio.all_tasks()
+    async with Simulator(time_factor=1.0) as simulator, grpc.aio.insecure_channel(simulator.target) as channel:
+        stub: Any = voltha_pb2_grpc.VolthaServiceStub(channel)
+        made = await stub.CreateDevice(device_pb2.Device(type="openolt", host_and_port="127.0.0.1:9191"))
+        await stub.EnableDevice(identity(made.id))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.DeleteDevice(identity(made.id), timeout=0.05)
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == before
+    with pytest.raises(RuntimeError, match="make a new one"):
+        await simulator.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -140,7 +139,7 @@ class DeviceCalls:
         record = self.stack.idle_device(request.id)
         self._require_adapter(record)
         record.busy = "DELETING_FROM_ADAPTER"
-        await asyncio.shield(asyncio.ensure_future(self._delete(record)))
+        await self.stack.carry_through(self._delete(record))
         return _EMPTY
 
     async def _delete(self, record: DeviceRecord) -> None:

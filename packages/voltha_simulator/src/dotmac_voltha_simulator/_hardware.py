@@ -20,7 +20,6 @@ class OnuHardware:
     pon: int
     unis: int
     powered: bool = True
-    silent_until_rebooted: bool = False
 
     def level(self, low: float, high: float, salt: str) -> float:
         """A value between two bounds that is always the same for this serial number."""
@@ -38,6 +37,8 @@ class OltHardware:
     onus: list[list[OnuHardware]]
     link: bool = True
     restarting: bool = False
+    #: how often it has restarted; an adapter that knew another run starts anew
+    runs: int = 0
     disabled_pons: set[int] = field(default_factory=set)
 
     @property

@@ -52,6 +52,7 @@ def _active(stack: Stack, olt: OltRecord) -> None:
     hardware = olt.hardware
     if hardware is None or not hardware.answers:
         return
+    olt.run = hardware.runs
     stack.set_state(olt, oper=OPER.ACTIVE, connect=CONNECT.REACHABLE)
     olt_event(stack, olt, "OLT_DOWN_INDICATION", {"oper-state": "up"}, raised=False)
     _tell_communication(stack, olt, raised=False)
@@ -170,10 +171,16 @@ def _unreachable(stack: Stack, olt: OltRecord) -> None:
 
 
 def link_back(stack: Stack, olt: OltRecord) -> None:
-    """The hardware answers again, and it is the same run of it: everything is as it was."""
+    """The hardware answers again: everything is as it was, unless it has restarted meanwhile."""
+    hardware = olt.hardware
+    if hardware is not None and hardware.restarting:
+        return
     olt.timers.cancel()
     if olt.message.connect_status == CONNECT.UNKNOWN:
         dial(stack, olt)
+        return
+    if hardware is not None and hardware.runs != olt.run:
+        _start_anew(stack, olt)
         return
     olt.timers.later(delays.OLT_LINK_CHECK, _linked, stack, olt)
 
@@ -201,7 +208,10 @@ def reboot(stack: Stack, olt: OltRecord) -> None:
 def restarted(stack: Stack, hardware: OltHardware) -> None:
     """The hardware is back; whoever had it before the restart starts anew, with new ids."""
     hardware.restarting = False
+    hardware.runs += 1
     hardware.disabled_pons.clear()
+    if not hardware.link:
+        return
     for olt in stack.olts():
         if olt.message.host_and_port != hardware.address or olt.busy:
             continue

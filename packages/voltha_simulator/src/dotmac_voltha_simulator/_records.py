@@ -47,6 +47,8 @@ class OltRecord(DeviceRecord):
     """A root device. Whatever a client creates is one, also with an ONU's type (surprise 17)."""
 
     hardware: OltHardware | None = None
+    #: the run of the hardware that the adapter knows
+    run: int = 0
     onu_ids: dict[str, str] = field(default_factory=dict)
     #: PON -> ONU ids in use there
     taken_ids: dict[int, set[int]] = field(default_factory=dict)

@@ -69,6 +69,7 @@ class Simulator:
         self._stack = Stack(hardware, [self._memory, *sinks], time_factor=time_factor)
         self._server: grpc.aio.Server | None = None
         self._port = 0
+        self._started = False
         #: the Kafka brokers the events go to, empty without Kafka; known once started
         self.kafka_bootstrap = ""
 
@@ -82,9 +83,10 @@ class Simulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. Starting twice is an error."""
-        if self._server is not None:
-            raise RuntimeError("the simulator is already running")
+        """Listen. A simulator is started once; make a new one for the next time."""
+        if self._started:
+            raise RuntimeError("this simulator has been started before; make a new one")
+        self._started = True
         if self._kafka is not None:
             sink = await asyncio.to_thread(KafkaSink, self._kafka)
             self.kafka_bootstrap = sink.bootstrap
@@ -108,9 +110,7 @@ class Simulator:
         server, self._server = self._server, None
         if server is None:
             return
-        self._stack.timers.close()
-        self._stack.change_events.close()
-        self._stack.packets_in.close()
+        await self._stack.close()
         await server.stop(grace=0.1)
         await self._close_sinks()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from ._streams import SingleConsumerStream
 from ._timers import Timers
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ._events import PublishedEvent
     from ._hardware import OltHardware
     from ._sinks import EventSink
@@ -44,6 +47,26 @@ class Stack:
         self.change_events = SingleConsumerStream()
         self.packets_in = SingleConsumerStream()
         self.refused_crashes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # work that outlives the call that started it
+
+    async def carry_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work that goes on when the caller gives up waiting."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End all timers, streams and work."""
+        self.timers.close()
+        self.change_events.close()
+        self.packets_in.close()
+        unfinished = list(self._tasks)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
     # finding
 
