@@ -1,19 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from dotmac_isp.plugins.core.errors import ConfigurationError, StorageError
 from dotmac_isp.plugins.core.storage import open_storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_without_a_url_the_file_lies_in_the_home_and_only_its_owner_reads_it(tmp_path: Path) -> None:
@@ -111,6 +109,37 @@ async def test_a_file_that_is_no_database_stays_as_it_is(tmp_path: Path) -> None
     with pytest.raises(StorageError, match=r"storage\.sqlite3"):
         await open_storage(None, home=tmp_path)
     assert file.read_bytes() == before
+
+
+def open_files(below: Path) -> list[str]:
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("this machine has no /proc, which shows the open files")
+    links = []
+    for one in folder.iterdir():
+        with contextlib.suppress(OSError):
+            links.append(str(one.readlink()))
+    return [link for link in links if link.startswith(str(below))]
+
+
+@pytest.mark.parametrize("content", ["another program", "no database", "newer format"])
+async def test_an_opening_that_is_refused_leaves_no_file_open_and_no_thread(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "storage.sqlite3"
+    if content == "no database":
+        file.write_text("letters " * 1000)
+    else:
+        connection = sqlite3.connect(file)
+        if content == "newer format":
+            await (await open_storage(None, home=tmp_path)).close()
+        connection.execute("CREATE TABLE IF NOT EXISTS another (a)")
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    # The error is kept: whatever its traceback refers to is not collected yet.
+    with pytest.raises(StorageError) as caught:
+        await open_storage(None, home=tmp_path)
+    assert open_files(tmp_path) == []
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("dotmac-storage")]
+    assert caught.value.remedy
 
 
 async def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:

@@ -154,11 +154,13 @@ class PostgresBackend:
         if self._closed:
             return
         self._closed = True
+        # First the statements under way: one that is cancelled makes the driver open a connection to say so.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), _PATIENCE)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await asyncio.wait_for(self._quiet.wait(), _PATIENCE)
             await asyncio.wait_for(self._pool.close(), _PATIENCE)
         except _FAILURES:
             self._pool.terminate()
@@ -237,7 +239,7 @@ class PostgresBackend:
     async def _clean(self) -> None:
         """Forget deletions and leases that are long over, now and then."""
         while True:
-            with contextlib.suppress(*_FAILURES):
+            with contextlib.suppress(StorageError), self._errors():
                 for statement in CLEAN:
                     await self._pool.execute(statement)
             await asyncio.sleep(_CLEAN_EVERY)

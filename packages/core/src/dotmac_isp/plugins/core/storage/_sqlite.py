@@ -77,9 +77,13 @@ class SqliteBackend:
         """Open the file, or make it (readable by its owner only). Raises `StorageError`."""
         backend = cls(path)
         with backend._errors():
-            await asyncio.wrap_future(backend._writer.start())
-            backend._reader = backend._connect()
-            backend._counter = backend._connect()
+            try:
+                await asyncio.wrap_future(backend._writer.start())
+                backend._reader = backend._connect()
+                backend._counter = backend._connect()
+            except BaseException:
+                await backend.close()
+                raise
         return backend
 
     async def get(self, scope: ScopeKey, key: bytes) -> Row | None:
@@ -239,13 +243,21 @@ class SqliteBackend:
         # SQLite gives its log and its shared memory the permissions of the file.
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = self._connect()
-        _prepare(connection, self._path)
-        self._clean_at_times(connection)
+        try:
+            _prepare(connection, self._path)
+            self._clean_at_times(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextlib.contextmanager
