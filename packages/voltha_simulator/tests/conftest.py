@@ -44,7 +44,8 @@ class Client:
         return list((await self.voltha.ListDevices(EMPTY)).items)
 
     async def device(self, serial: str) -> Any:
-        return next(device for device in await self.devices() if device.serial_number == serial)
+        found = {device.serial_number: device for device in await self.devices()}
+        return found[serial]
 
     async def state(self, serial: str) -> str:
         device = await self.device(serial)
@@ -72,7 +73,10 @@ class Client:
         deadline = asyncio.get_running_loop().time() + seconds
         seen = ""
         while asyncio.get_running_loop().time() < deadline:
-            seen = await self.state(serial)
+            try:
+                seen = await self.state(serial)
+            except KeyError:
+                seen = "not there"
             if seen == state:
                 return
             await asyncio.sleep(0.005)
@@ -157,11 +161,20 @@ class Replay:
             await asyncio.sleep(max(0.0, row["t"] - before) * self.simulator._stack.timers.factor)
             before = row["t"]
             await self._row(row)
-        await asyncio.sleep(0.02)
+        await self._last_failures(rows)
         self._compare_failures(rows)
         self._compare_reasons(rows)
         subscription.close()
         reader.cancel()
+
+    async def _last_failures(self, rows: list[dict[str, Any]]) -> None:
+        """What was recorded last may still be on its way; more than was recorded must not come."""
+        wanted = sum("flow_mod_failed" in row for row in rows)
+        for _ in range(500):
+            if len(self.failed) >= wanted:
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
     async def _read_change_events(self) -> None:
         async for event in self.client.voltha.ReceiveChangeEvents(EMPTY):

@@ -36,12 +36,16 @@ def identity(value: str) -> Any:
 
 async def install(client: Any, logical_id: str, command: str = "OFPFC_ADD") -> None:
     """The recorded service of the first ONU: two meters, four flows."""
-    for meter in METERS:
-        body = {**meter, "id": logical_id}
-        await client.voltha.UpdateLogicalDeviceMeterTable(json_format.ParseDict(body, of.MeterModUpdate()))
+    await install_meters(client, logical_id)
     for request in SERVICE:
         body = {**request, "id": logical_id, "flow_mod": {**request["flow_mod"], "command": command}}
         await client.voltha.UpdateLogicalDeviceFlowTable(json_format.ParseDict(body, of.FlowTableUpdate()))
+
+
+async def install_meters(client: Any, logical_id: str) -> None:
+    for meter in METERS:
+        body = {**meter, "id": logical_id}
+        await client.voltha.UpdateLogicalDeviceMeterTable(json_format.ParseDict(body, of.MeterModUpdate()))
 
 
 async def flows(client: Any, logical_id: str) -> int:
@@ -103,15 +107,19 @@ async def test_an_olt_that_is_unreachable_at_first_comes_up_when_its_link_is_the
     await client.until(lambda devices: any(device.reason == "initial-mib-downloaded" for device in devices))
 
 
+@pytest.mark.voltha_simulator(time_factor=0.2)
 async def test_a_restart_of_the_core_loses_the_flows_and_keeps_meters_and_ids(
     voltha_simulator: Simulator, client: Any, refused: Callable[..., Any]
 ) -> None:
     olt_id, logical_id = await client.ready(voltha_simulator)
     await install(client, logical_id)
     ids = {device.id for device in await client.devices()}
+    stream = client.voltha.ReceiveChangeEvents(EMPTY)
+    assert (await stream.read()).HasField("port_status")
     restart = asyncio.ensure_future(voltha_simulator.restart_core())
     await asyncio.sleep(0)
     assert await refused(client.voltha.ListDevices(EMPTY)) == ("UNAVAILABLE", "system is not ready")
+    assert await refused(_to_the_end(stream)) == ("UNAVAILABLE", "system is not ready")
     await restart
     assert {device.id for device in await client.devices()} == ids
     assert await flows(client, logical_id) == 0
@@ -119,6 +127,35 @@ async def test_a_restart_of_the_core_loses_the_flows_and_keeps_meters_and_ids(
     assert len((await client.voltha.ListLogicalDeviceMeters(identity(logical_id))).items) == 2
     ports = (await client.voltha.ListLogicalDevicePorts(identity(logical_id))).items
     assert {port.ofp_port.state for port in ports if not port.root_port} == {1}
+
+
+async def _to_the_end(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_flows_added_while_the_onu_adapter_is_down_are_half_refused_and_half_taken_back(
+    voltha_simulator: Simulator, client: Any, refused: Callable[..., Any]
+) -> None:
+    _, logical_id = await client.ready(voltha_simulator)
+    onu = await client.device(ONU)
+    await install_meters(client, logical_id)
+    await voltha_simulator.stop_adapter("brcm_openomci_onu")
+    answers = []
+    for request in SERVICE:
+        update = json_format.ParseDict({**request, "id": logical_id}, of.FlowTableUpdate())
+        try:
+            await client.voltha.UpdateLogicalDeviceFlowTable(update)
+            answers.append("OK")
+        except grpc.aio.AioRpcError as error:
+            answers.append(f"{error.code().name} {error.details()}")
+    down = f"UNAVAILABLE adapter-connection-down-for-{onu.id}"
+    assert answers == [down, "OK", "OK", down]
+    assert await flows(client, logical_id) == 2
+    subscription = voltha_simulator.subscribe()
+    for _ in range(2):
+        await asyncio.wait_for(subscription.wait_for("UpdateLogicalDeviceFlowTable"), 10)
+    assert await flows(client, logical_id) == 0
 
 
 async def test_while_an_adapter_is_down_its_devices_look_well_and_take_nothing(

@@ -205,6 +205,7 @@ async def test_a_force_deleted_onu_is_gone_at_once(voltha_simulator: Simulator, 
     assert old not in [device.id for device in await client.devices()]
 
 
+@pytest.mark.voltha_simulator(time_factor=0.2)
 async def test_while_a_device_is_being_deleted_it_takes_no_commands(
     voltha_simulator: Simulator, client: Any, refused: Callable[..., Any]
 ) -> None:

@@ -32,7 +32,7 @@ FLOW_VERDICT_BLOCKED: Final = 7.2  # the same behind a deletion that hangs
 FLOW_VERDICT_SLOW: Final = 10.0  # the ONU's answer to tags it cannot make sense of
 TECH_PROFILE: Final = 0.03
 FLOWS_PUSHED: Final = 0.03
-FLOW_DELETE_TIMEOUT: Final = 5.0
+FLOW_TIMEOUT: Final = 5.0
 
 OPTICAL_INFO: Final = 1.0
 OLT_PORT_TIMEOUT: Final = 3.0

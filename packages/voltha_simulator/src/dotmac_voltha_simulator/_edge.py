@@ -113,6 +113,8 @@ class Edge:
                 await context.abort(refusal.code, refusal.details)
             async for message in stream.read():
                 yield message
+            if self._stack.faults.core_down:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "system is not ready")
 
         return handle
 

@@ -18,6 +18,7 @@ from ._flow_id import flow_id, sort_match
 from ._ports import uni_parts
 from ._records import LogicalRecord, OltRecord, OnuRecord
 from ._refusal import CrashRefusedError, RefusedError, unavailable, unknown
+from ._stack import ONU_TYPE
 
 if TYPE_CHECKING:
     from ._stack import Stack
@@ -84,11 +85,16 @@ def _add(stack: Stack, logical: LogicalRecord, mod: Any, xid: int) -> None:
     change = _Change(logical, flow, known, xid, device_flows)
     logical.rules[flow.id] = change.places()
     if _install(stack, logical, device_flows):
-        # A deletion that hangs keeps the adapter from looking at the next flow (surprise 10).
-        wait = delays.FLOW_VERDICT_BLOCKED if logical.stuck else delays.FLOW_VERDICT
-        stack.background.later(wait, _revert, stack, change)
+        stack.background.later(_verdict_time(stack, logical), _revert, stack, change)
     elif any(_is_onu(stack, each) and rules.onu_cannot_translate(each.flow) for each in device_flows):
         stack.background.later(delays.FLOW_VERDICT_SLOW, _revert, stack, change)
+
+
+def _verdict_time(stack: Stack, logical: LogicalRecord) -> float:
+    """When a refusal comes: a deletion that hangs holds up the next flow (surprise 10), a missing adapter times out."""
+    if logical.stuck:
+        return delays.FLOW_VERDICT_BLOCKED
+    return delays.FLOW_TIMEOUT if stack.faults.adapters_down else delays.FLOW_VERDICT
 
 
 def _require_adapters(stack: Stack, device_flows: list[DeviceFlow]) -> None:
@@ -122,6 +128,9 @@ def _verdict(stack: Stack, logical: LogicalRecord, each: DeviceFlow) -> str:
         return rules.onu_failure(each.flow, ready=record.omci_ready, first_uni=first)
     onu = _onu_behind(stack, logical, rules.uni_of(each.flow))
     ready = onu is not None and onu.omci_ready
+    if onu is not None and ONU_TYPE in stack.faults.adapters_down and rules.queue_of(each.flow) not in onu.profiles:
+        # The OLT adapter asks the ONU's to load the technology profile, and gets no answer (surprise 23).
+        return "no answer from the ONU adapter"
     beside = record.meters_beside(each.flow) if isinstance(record, OltRecord) else ()
     return rules.olt_failure(each.flow, logical.meters, beside, onu_ready=ready)
 
@@ -216,9 +225,11 @@ async def _delete_strict(stack: Stack, logical: LogicalRecord, mod: Any) -> None
     if flow is None:
         _delete_unknown(stack, logical, mod, identity)
         return
-    devices = {stack.devices[device].message.type for device, _ in logical.rules[identity] if device in stack.devices}
-    if devices & stack.faults.adapters_down:
-        raise RefusedError(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[no connection]")
+    for device_id, _ in logical.rules[identity]:
+        record = stack.devices.get(device_id)
+        if record is not None and record.message.type in stack.faults.adapters_down:
+            cause = f"rpc error: code = Internal desc = flow-delete-failed: {device_id}"
+            raise RefusedError(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[{cause}]")
     if identity in logical.stuck or _never_finishes(stack, logical, identity):
         await _delete_in_vain(stack, logical, flow)
         return
@@ -249,7 +260,7 @@ def _never_finishes(stack: Stack, logical: LogicalRecord, identity: int) -> bool
 async def _delete_in_vain(stack: Stack, logical: LogicalRecord, flow: Any) -> None:
     logical.stuck.add(flow.id)
     _drop_device_flows(stack, logical.rules[flow.id])
-    await stack.timers.sleep(delays.FLOW_DELETE_TIMEOUT)
+    await stack.timers.sleep(delays.FLOW_TIMEOUT)
     context = {"rpc": _RPC, "flow-id": str(flow.id), "flow-cookie": str(flow.cookie), "logical-device-id": logical.id}
     stack.emit(rpc_error(_RPC, logical.id, "failed-to-delete-device-flows", context))
     details = f"failed deleting flows id:{flow.id}, errors:[rpc error: code = Aborted desc = timeout]"
