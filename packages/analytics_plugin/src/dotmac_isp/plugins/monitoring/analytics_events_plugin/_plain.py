@@ -61,10 +61,10 @@ def plain(value: object, path: str, depth: int = 0) -> Any:
     """The value as JSON can say it. Raises `EventError` with the path of what it cannot."""
     if depth > MAX_DEPTH:
         raise EventError(path, "something deeper", f"at most {MAX_DEPTH} levels")
-    if value is None or isinstance(value, (bool, int)):
-        return value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, enum.Enum):
         return plain(value.value, path, depth)
+    if value is None or isinstance(value, (bool, int)):
+        return value
     if isinstance(value, str):
         return _sound_text(value, path)
     if isinstance(value, float):

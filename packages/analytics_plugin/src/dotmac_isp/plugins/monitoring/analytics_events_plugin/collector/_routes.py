@@ -29,7 +29,7 @@ __all__ = ["admin_app", "public_app"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _COLLECTOR: Final = web.AppKey("collector", Collector)
-_TENANT: Final = "tenant"
+_TENANT: Final = web.RequestKey("tenant", str)
 _MAX_BODY: Final = 16 * 1024 * 1024
 _MAX_BATCH: Final = 50_000
 _OPEN_PATHS: Final = frozenset({"/v1/about", "/v1/health"})

@@ -1,0 +1,267 @@
+"""The collector's HTTP interface as another client sees it: keys, limits, errors, tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import itertools
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector import Collector, CollectorConfig
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+class Server(NamedTuple):
+    """A collector in a process of its own, and its memory of keys."""
+
+    port: int
+    meta: Meta
+
+
+_FIXED = {"tenant_p": "key-p", "tenant_q": "key-q", "tenant_r": "shared", "tenant_s": "shared"}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    for name in ("chdb", "clickhouse_connect"):
+        pytest.importorskip(name, reason="the embedded engine is not installed (extra 'embedded')")
+    folder = tmp_path_factory.mktemp("collector")
+    module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
+    command = [sys.executable, "-m", module, "serve", "--with-parent", "--port", "0", "--data", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
+        meta = Meta(folder)
+        for tenant, secret in _FIXED.items():
+            meta.admit(tenant, secret, "operator")
+        yield Server(port, meta)
+        meta.close()
+
+
+@pytest.fixture
+async def web(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client; the keys `key-a` and `key-b` belong to two tenants that are new in each test."""
+    number = next(_numbers)
+    server.meta.admit(f"a{number}", "key-a", "operator")
+    server.meta.admit(f"b{number}", "key-b", "operator")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        yield session
+    server.meta.dismiss(f"a{number}", "operator")
+    server.meta.dismiss(f"b{number}", "operator")
+
+
+def key(value: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {value}"}
+
+
+async def ask(web: aiohttp.ClientSession, who: str, **query: Any) -> list[dict[str, Any]]:
+    async with web.post("/v1/query", json=query, headers=key(who)) as answer:
+        assert answer.status == 200, await answer.text()
+        return list((await answer.json())["rows"])
+
+
+async def test_it_says_who_it_is_without_a_key(web: aiohttp.ClientSession) -> None:
+    async with web.get("/v1/about") as answer:
+        assert (await answer.json())["product"] == "dotmac-analytics-collector"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({}, 401, "no valid API key"),
+        (key("wrong"), 401, "no valid API key"),
+        (key("key-p") | {"X-Dotmac-Tenant": "tenant_q"}, 403, "does not belong to the tenant"),
+        (key("shared"), 400, "belongs to several tenants; say which one in the header 'X-Dotmac-Tenant'"),
+        (key("shared") | {"X-Dotmac-Tenant": "tenant_s"}, 200, ""),
+        ({"X-API-Key": "key-p"}, 200, ""),
+    ],
+)
+async def test_a_key_opens_its_tenant_and_nothing_else(
+    web: aiohttp.ClientSession, headers: dict[str, str], status: int, words: str
+) -> None:
+    for method, path in (("GET", "/v1/whoami"), ("GET", "/v1/alerts"), ("GET", "/v1/dashboards")):
+        async with web.request(method, path, headers=headers) as answer:
+            assert answer.status == status
+            assert words in await answer.text()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"event":"x","event_id":"1"},{"event":"x","event_id":"2"}]',
+        b'{"events":[{"event":"x","event_id":"1"},{"event":"x","event_id":"2"}]}',
+        b'{"batch":[{"event":"x","messageId":"1"},{"event":"x","messageId":"2"}]}',
+        b'{"event":"x","event_id":"1"}\n{"event":"x","event_id":"2"}\n',
+    ],
+)
+async def test_events_come_in_several_forms(web: aiohttp.ClientSession, body: bytes) -> None:
+    async with web.post("/v1/events", data=body, headers=key("key-a")) as answer:
+        assert answer.status == 202
+        assert await answer.json() == {"accepted": 2, "duplicates": [], "rejected": []}
+    compressed = {**key("key-a"), "Content-Encoding": "gzip"}
+    async with web.post("/v1/events", data=gzip.compress(body), headers=compressed) as answer:
+        assert await answer.json() == {"accepted": 0, "duplicates": ["1", "2"], "rejected": []}
+    assert await ask(web, "key-a") == [{"value": 2}]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 400, "not the JSON that is expected"),
+        (b'"text"', 422, "expected a list of events"),
+        (b"[" + b'{"event":"x"},' * 50_000 + b'{"event":"x"}]', 422, "at most 50000"),
+        (b'[{"event":"' + b"x" * (17 << 20) + b'"}]', 413, "exceeded"),
+    ],
+)
+async def test_a_body_that_is_no_batch_is_refused_with_the_reason(
+    web: aiohttp.ClientSession, body: bytes, status: int, words: str
+) -> None:
+    async with web.post("/v1/events", data=io.BytesIO(body), headers=key("key-a")) as answer:
+        assert answer.status == status
+        assert words in (await answer.json())["error"]
+
+
+async def test_a_compressed_bomb_is_refused(web: aiohttp.ClientSession) -> None:
+    bomb = gzip.compress(b"[" + b" " * (200 << 20) + b"]")
+    headers = {**key("key-a"), "Content-Encoding": "gzip"}
+    async with web.post("/v1/events", data=bomb, headers=headers) as answer:
+        assert answer.status == 413
+
+
+_HOSTILE = [
+    "x' OR 1=1 --",
+    "{tenant:String}",
+    "\\'; DROP TABLE events; --",
+    "a\tb",
+    "') UNION ALL SELECT * FROM events --",
+    "%s %(tenant)s",
+    "x SETTINGS readonly=0",
+    "名前🙂",
+]
+
+
+async def test_hostile_values_find_nothing_of_another_tenant(web: aiohttp.ClientSession) -> None:
+    await web.post(
+        "/v1/events", json=[{"event": "secret", "user_id": "b1", "properties": {"k": "v"}}], headers=key("key-b")
+    )
+    for value in _HOSTILE:
+        for where in ({"event_name": value}, {"user_id": value}, {"properties.k": value}):
+            assert await ask(web, "key-a", where=where, group_by=["event_name"]) == []
+    for who, seen in (("key-a", []), ("key-b", [{"event_name": "secret", "value": 1}])):
+        assert await ask(web, who, group_by=["event_name"], metric="unique_users") == seen
+
+
+async def test_hostile_values_are_stored_and_found_as_they_are(web: aiohttp.ClientSession) -> None:
+    events = [{"event": "x", "user_id": value.replace("\t", " "), "properties": {"k": value}} for value in _HOSTILE]
+    async with web.post("/v1/events", json=events, headers=key("key-a")) as answer:
+        assert (await answer.json())["accepted"] == len(_HOSTILE)
+    for value in _HOSTILE:
+        found = await ask(web, "key-a", where={"properties.k": value}, group_by=["properties.k"])
+        assert found == [{"properties.k": value, "value": 1}]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"group_by": ["tenant_id"]}, ""),
+        ({"group_by": ["a`b"]}, "group_by: 'a`b' given, expected a column"),
+        ({"group_by": ["x) FROM events --"]}, "expected a column"),
+        ({"measure": "sum", "field": "a'b"}, "expected 'amount' or the path"),
+        ({"interval": "often"}, "interval: 'often' given, expected a span such as"),
+        ({"since": "tomorrowish"}, "since: 'tomorrowish' given, expected a moment such as"),
+        ({"limit": 10**9}, "limit: 1000000000 given, expected a whole number from 1 to 10000"),
+        ({"sql": "SELECT 1"}, "sql: 'SELECT 1' given, expected one of category"),
+    ],
+)
+async def test_a_question_that_cannot_be_asked_says_why(web: aiohttp.ClientSession, query: Any, words: str) -> None:
+    async with web.post("/v1/query", json=query, headers=key("key-a")) as answer:
+        assert answer.status == (422 if words else 200)
+        assert words in await answer.text()
+
+
+async def test_odd_properties_are_kept_and_do_not_hold_others_up(web: aiohttp.ClientSession) -> None:
+    odd = [
+        {"a.b": 1, "a": {"b": 2}},
+        {"a": [1, "x", None, {"q": []}]},
+        {"": 1},
+        {"x": 10**30},
+        {"\u0000": "\u0000"},
+        {"when": "2024-01-01 10:00:00.5"},
+        {"deep": {"d": {"d": {"d": {"d": {"d": 1}}}}}},
+        {f"key{n}": n for n in range(600)},
+    ]
+    events = [{"event": "odd", "properties": properties} for properties in odd]
+    async with web.post("/v1/events", json=events, headers=key("key-a")) as answer:
+        assert (await answer.json())["accepted"] == len(odd)
+    assert await ask(web, "key-a", group_by=["event_name"]) == [{"event_name": "odd", "value": len(odd)}]
+    kept = await ask(web, "key-a", where={"properties.when": "2024-01-01 10:00:00.5"})
+    assert kept == [{"value": 1}]
+    async with web.get("/v1/health") as answer:
+        assert (await answer.json())["refused_events"] == 0
+
+
+async def test_measures_of_numbers_and_series(web: aiohttp.ClientSession) -> None:
+    events = [{"event": "api", "properties": {"ms": n, "plan": "gold" if n % 2 else "basic"}} for n in range(1, 101)]
+    events += [{"event": "pay", "amount": "0.10", "currency": "EUR"} for _ in range(3)]
+    await web.post("/v1/events", json=events, headers=key("key-a"))
+    assert await ask(web, "key-a", measure="max", field="ms") == [{"value": 100.0}]
+    assert await ask(web, "key-a", measure="sum", field="amount") == [{"value": 0.3}]
+    by_plan = await ask(web, "key-a", measure="avg", field="ms", group_by=["plan"], event_name="api")
+    assert by_plan == [{"properties.plan": "basic", "value": 51.0}, {"properties.plan": "gold", "value": 50.0}]
+    series = await ask(web, "key-a", interval="1h", since="2h")
+    assert sum(row["value"] for row in series) == 103
+    assert all(row["time"].endswith(":00:00Z") for row in series)
+
+
+async def test_an_alert_is_evaluated_by_itself_and_survives_a_restart(engine: None, tmp_path: Path) -> None:
+    rule = {"metric": "down", "threshold": 0, "for": "1s", "window": "10m"}
+    collector = Collector(CollectorConfig(data_dir=tmp_path, port=0, alert_interval=0.2))
+    await collector.start()
+    alert = collector.alerts.create("a", rule)
+    await collector.intake.take("a", [parse_event({"event": "down"})])
+    listed = collector.alerts.list("a")[0]
+    async with asyncio.timeout(20):
+        while listed["state"] != "firing":
+            listed = collector.alerts.list("a")[0]
+            await asyncio.sleep(0.05)
+    assert [change[1] for change in listed["history"]][-2:] == ["pending", "firing"]
+    await collector.stop()
+    async with Collector(CollectorConfig(data_dir=tmp_path, port=0)) as again:
+        status = await again.alerts.status("a", alert)
+        assert status is not None
+        assert (status["state"], status["since"]) == ("firing", listed["since"])
+        assert status["history"] == listed["history"]
+
+
+async def test_a_full_spool_asks_to_come_again(engine: None, tmp_path: Path) -> None:
+    config = CollectorConfig(data_dir=tmp_path / "small", port=0, spool_bytes=2000)
+    async with Collector(config) as small, aiohttp.ClientSession(f"http://127.0.0.1:{small.port}") as session:
+        small.meta.admit("a", "key-a", "operator")
+        events = [{"event": "x", "properties": {"text": "y" * 3000}}]
+        async with session.post("/v1/events", json=events, headers=key("key-a")) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+
+
+async def test_a_rule_that_makes_no_sense_says_why(web: aiohttp.ClientSession) -> None:
+    for rule, words in (
+        ({}, "threshold: nothing given, expected a number"),
+        ({"metric": "x", "threshold": 1, "operator": "near"}, "operator: 'near' given, expected one of >"),
+        ({"metric": "x", "threshold": 1, "window": "-5m"}, "window: '-5m' given, expected a span"),
+        ({"metric": "x", "threshold": True}, "threshold: True given"),
+    ):
+        async with web.post("/v1/alerts", json=rule, headers=key("key-a")) as answer:
+            assert answer.status == 422
+            assert words in (await answer.json())["error"]
