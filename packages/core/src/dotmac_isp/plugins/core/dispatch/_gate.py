@@ -24,7 +24,7 @@ from ..errors import (
     PermissionDeniedError,
     PluginError,
 )
-from ..hosting import Running
+from ..hosting import Running, told
 from ..model import Failure, FailureKind, tenant_label
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class Gate:
             tenant_id=ref.tenant_id,
             operation=seat.operation,
             kind=kind,
-            message=self._redact(str(error) or type(error).__name__),
+            message=self._redact(told(error)),
             error_type=type(error).__name__,
             traceback=self._redact("".join(traceback.format_exception(error))),
             request_id=context.request_id,

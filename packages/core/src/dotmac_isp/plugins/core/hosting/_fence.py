@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
@@ -30,22 +30,39 @@ __all__ = ["Fence", "Running"]
 class Running:
     """A call that suspended. Await `finished`, then read `value` or `error`."""
 
-    __slots__ = ("_context", "_loop", "_park", "_step", "_yielded", "error", "finished", "task", "value")
+    __slots__ = ("_context", "_early", "_loop", "_park", "_step", "_yielded", "error", "finished", "task", "value")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._step: Any = None
         self._yielded: Any = None
         self._context: Context | None = None
+        self._early: BaseException | None = None
         self._park: asyncio.Future[None] = loop.create_future()
         self.finished: asyncio.Future[None] | None = None
         self.value: Any = None
         self.error: BaseException | None = None
-        self.task: Final = asyncio.Task(self._live(), loop=loop, name="dotmac-fence")
+        self.task: Final = asyncio.Task(_Life(self, self._live()), loop=loop, name="dotmac-fence")
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the call before asked for its own task to be cancelled, and did not wait for it."""
+        task: Any = self.task
+        return bool(task.cancelling() or task._must_cancel or self._park.done())  # noqa: SLF001 - what `uncancel` leaves behind
+
+    def cancelled_early(self, error: BaseException) -> bool:
+        """The task is cancelled before its first turn. `True` when the error was kept for the call that suspended by then."""
+        if self._step is None:
+            return False
+        self._early = error
+        return True
 
     def carry_on(self, step: Any, yielded: Any, context: Context) -> asyncio.Future[None]:
         """Wake the parked task up for the rest of a call that suspended on `yielded`."""
         self._step, self._yielded, self._context = step, yielded, context
+        if hasattr(yielded, "_asyncio_future_blocking"):
+            # asyncio's mark for "somebody is about to wait": others may await the same future before our task has its turn.
+            yielded._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's protocol between futures and tasks
         self.finished = self._loop.create_future()
         if not self._park.done():
             self._park.set_result(None)
@@ -59,6 +76,7 @@ class Running:
             if self._step is None:
                 raise
             thrown = error  # meant for the call, which suspended just now
+        thrown = thrown or self._early
         try:
             self.value = await _Rest(self._step, self._yielded, self._context, thrown)
         except BaseException as error:  # noqa: BLE001 - keeping it here is what the fence is for
@@ -67,6 +85,31 @@ class Running:
             self._step = self._yielded = self._context = None
             if self.finished is not None and not self.finished.done():
                 self.finished.set_result(None)
+
+
+class _Life(Coroutine[Any, Any, None]):
+    """The parked task's coroutine. asyncio throws a cancellation into one that never ran, and then it never would."""
+
+    __slots__ = ("_begun", "_inner", "_running")
+
+    def __init__(self, running: Running, inner: Coroutine[Any, Any, None]) -> None:
+        self._running, self._inner, self._begun = running, inner, False
+
+    def send(self, value: Any) -> Any:
+        self._begun = True
+        return self._inner.send(value)
+
+    def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
+        error = kind if isinstance(kind, BaseException) else value if value is not None else kind()
+        if not self._begun and self._running.cancelled_early(error):
+            return self.send(None)
+        return self._inner.throw(error.with_traceback(trace) if trace is not None else error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._inner.__await__()
 
 
 class _Rest:
@@ -82,11 +125,12 @@ class _Rest:
         assert self._context is not None  # noqa: S101 - set by carry_on, always
         run = self._context.run
         try:
-            if thrown is not None:
+            future = hasattr(yielded, "_asyncio_future_blocking")
+            # As asyncio does it: what the code waits for is cancelled, or else the code itself.
+            if thrown is not None and not (future and yielded.cancel()):
                 yielded = run(step.throw, thrown)
-            elif hasattr(yielded, "_asyncio_future_blocking"):
-                # Somebody else may have awaited the same future meanwhile and cleared the mark.
-                yielded._asyncio_future_blocking = True  # noqa: SLF001 - asyncio's protocol between futures and tasks
+            elif future:
+                yielded._asyncio_future_blocking = True  # noqa: SLF001 - as in carry_on
             while True:
                 try:
                     value = yield yielded
@@ -141,7 +185,7 @@ class Fence:
         Must be called from within a task of the fence's loop.
         """
         caller = asyncio.current_task(self._loop)
-        runner = self._parked.pop() if self._parked else Running(self._loop)
+        runner = self._parked.pop() if self._parked else Running(self._loop)  # `begin` looks whether it is spoiled
         before, self._ready = self._ready, runner
         _leave_task(self._loop, caller)  # type: ignore[arg-type]  # there is a current task
         _enter_task(self._loop, runner.task)
@@ -166,7 +210,7 @@ class Fence:
         """
         runner = self._ready
         assert runner is not None  # noqa: S101 - enter comes first
-        if runner.task.cancelling():  # the call before asked for its own task to be cancelled, and did not wait for it
+        if runner.spoiled:
             runner = self._replace(runner)
         context = copy_context()
         outer = self.at_work
@@ -185,11 +229,20 @@ class Fence:
         return result
 
     def _replace(self, runner: Running) -> Running:
-        fresh = self._parked.pop() if self._parked else Running(self._loop)
+        fresh = self._unparked()
         _leave_task(self._loop, runner.task)
         _enter_task(self._loop, fresh.task)
         self._ready = fresh
         return fresh
+
+    def _unparked(self) -> Running:
+        parked = self._parked
+        while parked:
+            runner = parked.pop()
+            if not runner.spoiled:
+                return runner
+            runner.task.cancel()
+        return Running(self._loop)
 
     async def close(self) -> None:
         """Cancel the parked tasks and wait for their end. Calls under way are their callers' business."""

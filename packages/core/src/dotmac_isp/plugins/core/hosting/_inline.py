@@ -86,6 +86,8 @@ class InlineAPI:
     async def _watched(self, work: Coroutine[Any, Any, T], scope: CallScope) -> T | None:
         try:
             return await work
-        except Exception as error:  # noqa: BLE001 - reported as the instance's failure
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - reported as the instance's failure
             self._report(scope, error)
             return None

@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from .._scope import current_scope
+from ._told import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -88,11 +89,13 @@ class TaskKeeper:
     async def _fenced(self, coro: Coroutine[Any, Any, Any], scope: CallScope) -> Any:
         try:
             return await coro
-        except (Exception, asyncio.CancelledError):
-            raise  # whoever awaits the task gets it
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise  # whoever awaits the task gets it; none of these stops the loop
         except BaseException as error:  # noqa: BLE001 - it would stop the event loop
             self._report(scope, error)
-            raise PluginTaskCrash(f"{scope.plugin_id}: a task ended with {type(error).__name__}: {error}") from None
+            raise PluginTaskCrash(
+                f"{scope.plugin_id}: a task ended with {type(error).__name__}: {told(error)}"
+            ) from None
 
 
 def _plain_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:

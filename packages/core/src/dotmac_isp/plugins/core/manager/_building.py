@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..audit import AuditTrail
 from ..dispatch import Gate, Member, TenantHooks, TenantRegistry
 from ..health import Breaker
-from ..hosting import BlockingWatch, Fence, TaskKeeper
+from ..hosting import BlockingWatch, Fence, TaskKeeper, told
 from ..lifecycle import Tenant
 from ..model import InstanceRef, tenant_label
 from ..secrets import EnvironmentSecrets, FileSecrets, Redactor, SecretChain
@@ -162,7 +162,7 @@ class Building:
 
     def report(self, scope: CallScope, error: BaseException) -> None:
         """A plugin's own task or callback failed."""
-        text = self.redact(f"{type(error).__name__}: {error}")
+        text = self.redact(f"{type(error).__name__}: {told(error)}")
         where = f"{scope.plugin_id}@{tenant_label(scope.tenant_id)}"
         _LOG.error("%s: %s failed: %s", where, scope.operation, text)
         self.audit.record(scope.operation, "failed", detail=text, plugin_id=scope.plugin_id, tenant_id=scope.tenant_id)
