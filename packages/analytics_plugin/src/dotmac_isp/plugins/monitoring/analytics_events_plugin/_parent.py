@@ -1,4 +1,4 @@
-"""A child that must not outlive its parent: watches the pipe that the parent holds, and who the parent is."""
+"""Parent and child: what a child is given, where it writes, and that it does not outlive its parent."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import contextlib
 import os
 import select
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-__all__ = ["when_parent_is_gone"]
+__all__ = ["child_environment", "open_log", "when_parent_is_gone"]
 
 _LOOK_SECONDS: Final = 2.0
+_LOG_BYTES: Final = 4 * 1024 * 1024
+_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
+
+
+def child_environment() -> dict[str, str]:
+    """What a child needs of the environment; the host's secrets are not among it."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log file to append to; a long one is put aside as `….1` first, so that two of them bound what lies on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_name(path.name + ".1"))
+    return path.open("ab")
 
 
 def when_parent_is_gone(callback: Callable[[], object]) -> None:

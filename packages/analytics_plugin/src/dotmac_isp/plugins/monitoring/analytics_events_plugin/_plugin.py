@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["AnalyticsEventsPlugin"]
 
 _RECENT: Final = 50_000
+#: After so many events of a batch, others get their turn on the loop.
+_BREATH: Final = 250
 _LAST_SECONDS: Final = 5.0
 _MARKER: Final = "collector.json"
 _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
@@ -131,6 +133,8 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         good: list[Event] = []
         rejected: list[Rejection] = []
         for index, raw in enumerate(events):
+            if index % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
             try:
                 good.append(self._parsed(raw, context))
             except EventError as error:

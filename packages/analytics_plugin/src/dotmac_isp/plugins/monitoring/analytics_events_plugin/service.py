@@ -13,6 +13,7 @@ from dotmac_isp.plugins.core.base import HostService
 from dotmac_isp.plugins.core.errors import ConfigurationError, NotReady
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
+from ._parent import child_environment, open_log
 from ._version import PRODUCT
 from ._wire import ADMIN_SOCKET, short_path, tenant_key
 
@@ -81,9 +82,8 @@ class CollectorService(HostService):
         return f"http://{host}:{self.port}{path}"
 
     async def _spawn(self) -> None:
-        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         log_file = self._folder / "collector.log"
-        errors = await asyncio.to_thread(log_file.open, "ab")
+        errors = await asyncio.to_thread(open_log, log_file)
         with errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -100,6 +100,7 @@ class CollectorService(HostService):
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
+                env=child_environment(),
             )
         try:
             await asyncio.wait_for(self._ready(self._process, log_file), _START_SECONDS)

@@ -5,6 +5,7 @@ A key says which tenant asks. A key that several tenants share needs the header 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
@@ -32,6 +33,8 @@ _COLLECTOR: Final = web.AppKey("collector", Collector)
 _TENANT: Final = web.RequestKey("tenant", str)
 _MAX_BODY: Final = 16 * 1024 * 1024
 _MAX_BATCH: Final = 50_000
+#: After so many events of a batch, other requests get their turn.
+_BREATH: Final = 500
 _OPEN_PATHS: Final = frozenset({"/v1/about", "/v1/health"})
 
 
@@ -154,6 +157,8 @@ async def _events(request: web.Request) -> web.Response:
     events: list[Event] = []
     rejected: list[Rejection] = []
     for index, raw in enumerate(_batch(await request.read())):
+        if index % _BREATH == _BREATH - 1:
+            await asyncio.sleep(0)
         try:
             events.append(parse_event(raw, max_age_days=collector.config.max_age_days))
         except EventError as error:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import os
 import random
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+
+from .._parent import child_environment, open_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,17 +26,7 @@ _STOP_SECONDS: Final = 15.0
 _BACKOFF_FIRST: Final = 0.2
 _BACKOFF_MOST: Final = 30.0
 _HEALTHY_AFTER: Final = 60.0
-_KEPT_ENVIRONMENT: Final = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "PYTHONPATH",
-)
+_PATIENCE: Final = 20.0
 
 
 class Endpoint(Protocol):
@@ -75,16 +66,18 @@ class FixedEndpoint:
 class EngineProcess:
     """chDB in a child of this process.
 
-    `start` raises `RuntimeError` when the engine is not installed or does not come up the first time.
+    `start` raises `RuntimeError` when the engine is not installed or does not come up the first time. An engine that does not answer
+    for `patience` seconds, although its process is there, is killed and started again.
     """
 
-    def __init__(self, path: Path, log_file: Path) -> None:
+    def __init__(self, path: Path, log_file: Path, *, patience: float = _PATIENCE) -> None:
         self._path = path
+        self._patience = patience
         self._log_file = log_file
         self._password = secrets.token_urlsafe(24)
         self._process: asyncio.subprocess.Process | None = None
         self._up = asyncio.Event()
-        self._supervisor: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._port = 0
         self.generation = 0
@@ -102,11 +95,13 @@ class EngineProcess:
                 "(about 180 MB to download, 535 MB on disk), or name a ClickHouse server in ANALYTICS_DB_CONNECTION"
             )
         await self._launch()
-        self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
+        self._tasks = [
+            asyncio.create_task(self._supervise(), name="engine supervisor"),
+            asyncio.create_task(self._watch(), name="engine watch"),
+        ]
 
     async def _launch(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._log_file.open("ab") as errors:
+        with open_log(self._log_file) as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -116,7 +111,7 @@ class EngineProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ},
+                env=child_environment(),
             )
         try:
             self._port = await asyncio.wait_for(self._greet(self._process), _START_SECONDS)
@@ -167,6 +162,26 @@ class EngineProcess:
             else:
                 return delay
 
+    async def _watch(self) -> None:
+        """Ask the process now and then whether it is there; one that hangs is killed, and the supervisor starts another."""
+        import aiohttp  # noqa: PLC0415
+
+        timeout = aiohttp.ClientTimeout(total=self._patience)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                await asyncio.sleep(self._patience / 4)
+                await self._up.wait()
+                asked = self._process
+                try:
+                    async with session.get(f"http://127.0.0.1:{self._port}/ping") as answer:
+                        await answer.read()
+                except TimeoutError:
+                    if asked is not None and asked is self._process and asked.returncode is None:
+                        _log.warning("the embedded engine does not answer for %.0f s and is killed", self._patience)
+                        asked.kill()
+                except aiohttp.ClientError:
+                    continue  # it ended; the supervisor knows
+
     async def options(self) -> dict[str, Any]:
         await self._up.wait()
         return {
@@ -184,9 +199,9 @@ class EngineProcess:
         """Let the engine close its files, then make sure that it is gone."""
         self._stopping = True
         await self._end()
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._up.clear()
 
     async def _end(self) -> None:
