@@ -176,77 +176,89 @@ def test_meters_that_fail_later_or_are_not_ours_are_refused(update: Any) -> None
         admit("UpdateLogicalDeviceMeterTable", update)
 
 
-_ports = st.sampled_from([0, 256, 512, NNI, NNI + 1, 0x7FFFFFFD, 99])
-_vids = st.sampled_from([0, 1, 900, 4096, 4996])
-
-
 def _oxm(**values: Any) -> Any:
     return of.ofp_oxm_field(oxm_class=of.OFPXMC_OPENFLOW_BASIC, ofb_field=of.ofp_oxm_ofb_field(**values))
 
 
-_fields = st.one_of(
-    st.builds(lambda port: _oxm(type=of.OFPXMT_OFB_IN_PORT, port=port), _ports),
-    st.builds(lambda vid: _oxm(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=vid), _vids),
-    st.builds(lambda value: _oxm(type=of.OFPXMT_OFB_METADATA, table_metadata=value), _ports),
-    st.just(of.ofp_oxm_field()),
-)
-_actions = st.one_of(
-    st.builds(
-        lambda kind: of.ofp_action(type=of.OFPAT_PUSH_VLAN, push=of.ofp_action_push(ethertype=kind)),
-        st.sampled_from([0x8100, 0x88A8, 0]),
-    ),
-    st.builds(
-        lambda vid: of.ofp_action(
-            type=of.OFPAT_SET_FIELD,
-            set_field=of.ofp_action_set_field(field=_oxm(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=vid)),
-        ),
-        _vids,
-    ),
-    st.just(of.ofp_action(type=of.OFPAT_POP_VLAN)),
-    st.builds(lambda port: of.ofp_action(type=of.OFPAT_OUTPUT, output=of.ofp_action_output(port=port)), _ports),
-)
-_steps = st.one_of(
-    st.builds(
-        lambda table: of.ofp_instruction(
-            type=of.OFPIT_GOTO_TABLE, goto_table=of.ofp_instruction_goto_table(table_id=table)
-        ),
-        st.integers(0, 2),
-    ),
-    st.builds(
-        lambda meter_id: of.ofp_instruction(type=of.OFPIT_METER, meter=of.ofp_instruction_meter(meter_id=meter_id)),
-        st.sampled_from([0, 1, 0x10000]),
-    ),
-    st.builds(
-        lambda value: of.ofp_instruction(
-            type=of.OFPIT_WRITE_METADATA, write_metadata=of.ofp_instruction_write_metadata(metadata=value)
-        ),
-        st.sampled_from([0, 64 << 32, (4096 << 48) + (64 << 32) + 256, 256]),
-    ),
-    st.builds(
-        lambda chosen: of.ofp_instruction(
-            type=of.OFPIT_APPLY_ACTIONS, actions=of.ofp_instruction_actions(actions=chosen)
-        ),
-        st.lists(_actions, max_size=4),
-    ),
-    st.just(of.ofp_instruction(type=of.OFPIT_METER)),
-)
-_mods = st.builds(
-    lambda command, table, fields, steps: of.ofp_flow_mod(
+def _push(ethertype: int) -> Any:
+    return of.ofp_action(type=of.OFPAT_PUSH_VLAN, push=of.ofp_action_push(ethertype=ethertype))
+
+
+def _set_vlan(vid: int) -> Any:
+    field = _oxm(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=vid)
+    return of.ofp_action(type=of.OFPAT_SET_FIELD, set_field=of.ofp_action_set_field(field=field))
+
+
+def _output(port: int) -> Any:
+    return of.ofp_action(type=of.OFPAT_OUTPUT, output=of.ofp_action_output(port=port))
+
+
+def _goto(table: int) -> Any:
+    return of.ofp_instruction(type=of.OFPIT_GOTO_TABLE, goto_table=of.ofp_instruction_goto_table(table_id=table))
+
+
+def _meter(meter_id: int) -> Any:
+    return of.ofp_instruction(type=of.OFPIT_METER, meter=of.ofp_instruction_meter(meter_id=meter_id))
+
+
+def _metadata(value: int) -> Any:
+    write = of.ofp_instruction_write_metadata(metadata=value)
+    return of.ofp_instruction(type=of.OFPIT_WRITE_METADATA, write_metadata=write)
+
+
+def _apply(chosen: list[Any]) -> Any:
+    return of.ofp_instruction(
+        type=of.OFPIT_APPLY_ACTIONS, actions=of.ofp_instruction_actions(actions=[each for each in chosen if each])
+    )
+
+
+def _mod(command: int, table: int, match: list[Any], steps: list[Any]) -> Any:
+    return of.ofp_flow_mod(
         command=command,
         table_id=table,
         priority=1000,
         cookie=1,
-        match=of.ofp_match(type=of.OFPMT_OXM, oxm_fields=fields),
-        instructions=steps,
+        match=of.ofp_match(type=of.OFPMT_OXM, oxm_fields=[field for field in match if field]),
+        instructions=[step for step in steps if step],
+    )
+
+
+def _maybe(*values: Any) -> Any:
+    return st.sampled_from([None, *values])
+
+
+# The parts that a working flow is made of, each of them right, wrong or missing: close to what a slip would make.
+_match = st.tuples(
+    _maybe(*(_oxm(type=of.OFPXMT_OFB_IN_PORT, port=port) for port in (256, 512, NNI, NNI, 256, 99))),
+    _maybe(
+        _oxm(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=4096, has_mask=True, vlan_vid_mask=4096),
+        _oxm(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=4996),
+        of.ofp_oxm_field(),
     ),
-    st.sampled_from([of.OFPFC_ADD, of.OFPFC_DELETE_STRICT]),
+    _maybe(_oxm(type=of.OFPXMT_OFB_METADATA, table_metadata=256)),
+).map(list)
+_applied = st.tuples(
+    _maybe(_push(0x8100), _push(0x8100), _push(0x88A8)),
+    _maybe(_set_vlan(4996), _set_vlan(0), _set_vlan(4096)),
+    _maybe(of.ofp_action(type=of.OFPAT_POP_VLAN)),
+    _maybe(_output(NNI), _output(256), _output(0x7FFFFFFD)),
+).map(lambda chosen: _apply(list(chosen)))
+_instructions = st.tuples(
+    _maybe(_goto(1), _goto(1), _goto(0)),
+    _maybe(_meter(0x10000), _meter(0), of.ofp_instruction(type=of.OFPIT_METER)),
+    _maybe(*(_metadata(value) for value in (64 << 32, (4096 << 48) + (64 << 32) + 256, 256))),
+    st.none() | _applied,
+).map(list)
+_mods = st.builds(
+    _mod,
+    st.sampled_from([of.OFPFC_ADD, of.OFPFC_ADD, of.OFPFC_DELETE_STRICT]),
     st.integers(0, 1),
-    st.lists(_fields, min_size=1, max_size=3),
-    st.lists(_steps, max_size=4),
+    _match,
+    _instructions,
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mod=_mods)
 @example(mod=of.ofp_flow_mod())
 async def test_nothing_that_passes_the_guard_ends_a_process_of_voltha(mod: Any, active_olt: tuple[Any, str]) -> None:

@@ -1,0 +1,104 @@
+"""The edge to VOLTHA over real gRPC servers: size of messages, credentials, TLS, and what importing the package loads."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from voltha_protos import adapter_pb2, device_pb2, voltha_pb2, voltha_pb2_grpc
+
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
+    VolthaIntegrationPlugin,
+    VolthaUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Large(voltha_pb2_grpc.VolthaServiceServicer):
+    """A VOLTHA with as many ONUs as fit into about 12 MiB, which writes down who called."""
+
+    def __init__(self) -> None:
+        self.callers: list[str] = []
+
+    def GetVoltha(self, request: Any, context: Any) -> Any:
+        self.callers += [value for key, value in context.invocation_metadata() if key == "authorization"]
+        return voltha_pb2.Voltha(version='{"version": "3.7.13"}')
+
+    def ListAdapters(self, request: Any, context: Any) -> Any:
+        return adapter_pb2.Adapters(items=[adapter_pb2.Adapter(id="openolt_1", type="openolt")])
+
+    def ListDevices(self, request: Any, context: Any) -> Any:
+        onus = (device_pb2.Device(id=f"onu-{n}", serial_number=f"BBSM{n:08x}", reason="x" * 3000) for n in range(4096))
+        return device_pb2.Devices(items=onus)
+
+
+@pytest.fixture
+async def large() -> AsyncIterator[tuple[Large, grpc.aio.Server]]:
+    servicer = Large()
+    server = grpc.aio.server(options=[("grpc.max_send_message_length", 64 << 20)])
+    voltha_pb2_grpc.add_VolthaServiceServicer_to_server(servicer, server)
+    yield servicer, server
+    await server.stop(None)
+
+
+class Plain:
+    """Where a server listens, as the hosts of these tests want it."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.host, self.port = host, port
+
+
+async def test_a_list_of_4096_onus_arrives_and_every_call_carries_the_login(large: Any, make_host: Any) -> None:
+    servicer, server = large
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    plugin = VolthaIntegrationPlugin(make_host(Plain(port)))
+    await plugin.activate()
+    assert len(await plugin.discover_devices()) == 4096
+    report = await plugin.health_check()
+    assert report.details["version"] == "3.7.13"
+    assert report.details["missing_adapters"] == ["brcm_openomci_onu"]
+    assert set(servicer.callers) == {"Basic ZGV2X3VzZXI6ZGV2X3Bhc3M="}
+    await plugin.deactivate()
+
+
+async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host: Any, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not there to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
+    subprocess.run([*command.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    _, server = large
+    pair = (key.read_bytes(), certificate.read_bytes())
+    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+
+    trusting = VolthaIntegrationPlugin(make_host(Plain(port, "localhost"), voltha_tls=True, voltha_tls_ca=certificate))
+    await trusting.activate()
+    assert (await trusting.health_check()).details["tls"] is True
+    await trusting.deactivate()
+
+    for settings in ({"voltha_tls": True}, {}):
+        other = VolthaIntegrationPlugin(make_host(Plain(port, "localhost"), retry_time=0.2, **settings))
+        with pytest.raises(VolthaUnavailableError):
+            await other.activate()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "dotmac_isp.plugins.network_automation.voltha_integration_plugin",
+        "dotmac_isp.sdks.networking.voltha_integration",
+    ],
+)
+def test_importing_loads_neither_grpc_nor_protobufs_and_says_nothing(module: str) -> None:
+    code = f"import {module}, sys; print([name for name in ('grpc', 'google.protobuf', 'voltha_protos') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
