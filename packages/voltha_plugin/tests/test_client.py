@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -27,14 +28,14 @@ class Large(voltha_pb2_grpc.VolthaServiceServicer):
     def __init__(self) -> None:
         self.callers: list[str] = []
 
-    def GetVoltha(self, request: Any, context: Any) -> Any:
+    def GetVoltha(self, request: Any, context: Any) -> Any:  # noqa: N802 - VOLTHA's name
         self.callers += [value for key, value in context.invocation_metadata() if key == "authorization"]
         return voltha_pb2.Voltha(version='{"version": "3.7.13"}')
 
-    def ListAdapters(self, request: Any, context: Any) -> Any:
+    def ListAdapters(self, request: Any, context: Any) -> Any:  # noqa: N802
         return adapter_pb2.Adapters(items=[adapter_pb2.Adapter(id="openolt_1", type="openolt")])
 
-    def ListDevices(self, request: Any, context: Any) -> Any:
+    def ListDevices(self, request: Any, context: Any) -> Any:  # noqa: N802
         onus = (device_pb2.Device(id=f"onu-{n}", serial_number=f"BBSM{n:08x}", reason="x" * 3000) for n in range(4096))
         return device_pb2.Devices(items=onus)
 
@@ -74,7 +75,8 @@ async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host:
         pytest.skip("openssl is not there to make a certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
-    subprocess.run([*command.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    arguments = [*command.split(), "-addext", "subjectAltName=DNS:localhost"]
+    await asyncio.to_thread(subprocess.run, arguments, check=True, capture_output=True)
     _, server = large
     pair = (key.read_bytes(), certificate.read_bytes())
     port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))

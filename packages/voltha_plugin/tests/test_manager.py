@@ -123,7 +123,7 @@ async def test_the_old_sdk_still_works_and_says_what_replaces_it(plugins: Plugin
 
 
 async def test_the_old_sdk_brings_a_manager_of_its_own(environment: None) -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="VolthaSDK"):
         sdk = VolthaSDK(tenant_id=TENANT, configuration={"device_monitoring_interval": 7}, deadline=10)
     with pytest.raises(LifecycleError, match="async with"):
         await sdk.discover_devices()

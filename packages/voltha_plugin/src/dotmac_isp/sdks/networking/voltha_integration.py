@@ -61,7 +61,7 @@ class VolthaSDK:
 
     async def __aenter__(self) -> Self:
         if self._manager is None:
-            from dotmac_isp.plugins.core.manager import PluginManager
+            from dotmac_isp.plugins.core.manager import PluginManager  # noqa: PLC0415 - importing the SDK stays cheap
 
             self._manager = PluginManager(environment=self._environment)
             await self._manager.start()

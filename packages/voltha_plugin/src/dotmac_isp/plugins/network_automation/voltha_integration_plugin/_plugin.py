@@ -87,19 +87,19 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         else:
             self._active.look_soon()
 
-    async def on_secret_rotated(self, name: str) -> None:
+    async def on_secret_rotated(self, name: str) -> None:  # noqa: ARG002 - both secrets are read again
         """Use the new credentials from the next call on; calls under way are not touched."""
         if self._active is not None:
             self._active.forget_login()
 
-    async def discover_devices(self, context: PluginContext | None = None) -> list[Device]:
+    async def discover_devices(self, context: PluginContext | None = None) -> list[Device]:  # noqa: ARG002
         """All OLTs and ONUs: ids, serial numbers, states, places."""
         return await self._work.discover()
 
     async def get_device_status(
         self,
         device_id: str,
-        context: PluginContext | None = None,
+        context: PluginContext | None = None,  # noqa: ARG002
     ) -> DeviceStatus | None:
         """One device with its ports (and an ONU's subscribers), or `None` when VOLTHA has no such device."""
         return await self._work.status(device_id)

@@ -155,7 +155,7 @@ class Subscribers:
                 await self._put_back(session, old, item, follower)
             await self._release_meters(session, item)
         except VolthaError as trouble:
-            self._logger.error(
+            self._logger.error(  # noqa: TRY400 - one line says it; the failure itself goes to the caller
                 "rolling back the service of subscriber %r did not end: %s; remove_subscriber_flow takes up from there",
                 name,
                 trouble,
