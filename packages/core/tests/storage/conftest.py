@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[object]:
+    if importlib.util.find_spec("pgserver") is None:
+        pytest.skip("the package pgserver, which brings PostgreSQL, is not installed")
+    pytest.importorskip("asyncpg", reason="the driver asyncpg is not installed")
     # A short path of its own: the server runs as another user when the tests run as root, and its socket lies in there.
     folder = tempfile.mkdtemp(prefix="pg")
     runtime = tempfile.mkdtemp(prefix="pgrun")
     # pgserver looks for a folder for its lock file when it is imported.
     os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
-    pgserver = pytest.importorskip("pgserver", reason="the package pgserver, which brings PostgreSQL, is not installed")
-    pytest.importorskip("asyncpg", reason="the driver asyncpg is not installed")
+    import pgserver
+
     server = pgserver.get_server(folder)
     # A database for each test: written to the disk one by one, they would take most of the time.
     server.psql("ALTER SYSTEM SET fsync = off")
