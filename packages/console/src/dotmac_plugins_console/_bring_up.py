@@ -1,0 +1,209 @@
+"""Which instances should run, and bringing them up: what the reference host does at its start and after a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from dotmac_isp.plugins.core.errors import InstanceNotFoundError, PluginError
+from dotmac_isp.plugins.core.model import InstanceRef, PluginState, tenant_label
+
+from ._who import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dotmac_isp.plugins.core.manager import InstanceStatus, PluginManager
+
+__all__ = ["BringUp", "Outcome", "status_of"]
+
+_LOG: Final = logging.getLogger("dotmac.host")
+_S = PluginState
+#: Tenants that are brought up at the same time.
+_AT_ONCE: Final = 16
+#: Loaded, so that a start has only to activate.
+_LOADED: Final = frozenset({_S.INITIALIZED, _S.ACTIVE, _S.SUSPENDED})
+#: The load failed for a reason that passes: a start makes the instance's own remedy (retry, wait for the secret) begin.
+_RECOVERABLE: Final = frozenset({_S.FAILED, _S.RETRYING, _S.AWAITING_SECRET})
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one instance, or of a whole tenant (`plugin_id` is empty then)."""
+
+    plugin_id: str
+    tenant_id: str | None
+    state: str
+    version: str = ""
+    reason: str = ""
+    #: off: nobody wants it to run; up: it runs; down: it should run and does not.
+    result: str = "down"
+
+    def __str__(self) -> str:
+        where = f"{self.plugin_id or 'every plugin'}@{tenant_label(self.tenant_id)}"
+        return f"{where} {self.state}: {self.reason}" if self.reason else f"{where} {self.state}"
+
+
+def status_of(manager: PluginManager, ref: InstanceRef) -> InstanceStatus | None:
+    """The instance's status; `None` when there is no instance."""
+    try:
+        return manager.status(ref.plugin_id, tenant_id=ref.tenant_id)
+    except (InstanceNotFoundError, PluginError):
+        return None
+
+
+class BringUp:
+    """Starts what is installed and enabled, and remembers what somebody wants to run and why something does not."""
+
+    def __init__(self, manager: PluginManager) -> None:
+        self._manager: Final = manager
+        #: Instances that should run; an operator's stop takes one out.
+        self.wanted: Final[set[InstanceRef]] = set()
+        #: Instances that an operator stopped or unloaded.
+        self.stopped: Final[set[InstanceRef]] = set()
+        #: Why an instance that was asked for is not there.
+        self.failures: Final[dict[InstanceRef, str]] = {}
+        #: Tenants whose file was there when they were brought up.
+        self.tenants: Final[set[str | None]] = set()
+
+    def configured_tenants(self) -> list[str | None]:
+        """The tenants that have a file; the system tenant comes first when it has one."""
+        system = self._manager.home / "tenants" / f"{SYSTEM}.json"
+        return [*([None] if system.exists() else []), *self._manager.configuration.tenants()]
+
+    async def start(self, ref: InstanceRef, environment: str | None = None) -> InstanceStatus:
+        """Load and start one instance. Raises what stands in the way; the instance's own remedy is under way then."""
+        self.stopped.discard(ref)
+        status = status_of(self._manager, ref)
+        if status is None or status.state not in _LOADED or environment is not None:
+            try:
+                await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id, environment=environment)
+            except Exception as error:
+                self.failures[ref] = str(error) or type(error).__name__
+                await self._let_recover(ref)
+                raise
+        self.wanted.add(ref)
+        try:
+            started = await self._manager.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
+        except Exception as error:
+            self.failures[ref] = str(error) or type(error).__name__
+            raise
+        self.failures.pop(ref, None)
+        return started
+
+    def forget(self, ref: InstanceRef, *, stopped: bool) -> None:
+        """Nobody wants it to run any more; `stopped`: because an operator said so, which a reload respects."""
+        self.wanted.discard(ref)
+        self.failures.pop(ref, None)
+        if stopped:
+            self.stopped.add(ref)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """The tenant is gone, with all that was known of it."""
+        for refs in (self.wanted, self.stopped):
+            refs.difference_update([ref for ref in refs if ref.tenant_id == tenant_id])
+        for ref in [ref for ref in self.failures if ref.tenant_id == tenant_id]:
+            del self.failures[ref]
+        self.tenants.discard(tenant_id)
+
+    async def resumed(self, tenant_id: str) -> list[Outcome]:
+        """The tenant was resumed: start what should run and was not there to be resumed. Gives those that do not run."""
+        outcomes = []
+        for plugin_id in self._manager.load_order(tenant_id):
+            ref = InstanceRef(plugin_id, tenant_id)
+            status = status_of(self._manager, ref)
+            asleep = status is None or status.state is _S.CREATED
+            if asleep and ref in self.wanted and ref not in self.stopped:
+                outcomes.append(await self.one(ref))
+        return [one for one in outcomes if one.result == "down"]
+
+    async def tenant(self, tenant_id: str | None, told: Callable[[Outcome], None] = lambda _: None) -> list[Outcome]:
+        """Start every installed plugin of a tenant that is enabled, those that others require first. Never raises."""
+        manager = self._manager
+        self.tenants.add(tenant_id)
+        try:
+            order = manager.load_order(tenant_id)
+            suspended = manager.configuration.suspended(tenant_id)
+        except Exception as error:  # noqa: BLE001 - a tenant's file that cannot be used concerns that tenant only
+            outcome = Outcome(plugin_id="", tenant_id=tenant_id, state="not started", reason=str(error))
+            told(outcome)
+            return [outcome]
+        rest = [one for one in manager.discovery.plugins if one not in order]
+        outcomes = []
+        for plugin_id in (*order, *rest):
+            ref = InstanceRef(plugin_id, tenant_id)
+            outcome = self._suspended(ref) if suspended and plugin_id in order else await self.one(ref)
+            outcomes.append(outcome)
+            told(outcome)
+        return outcomes
+
+    async def every_tenant(
+        self, tenants: Iterable[str | None], told: Callable[[Outcome], None] = lambda _: None
+    ) -> list[Outcome]:
+        """The same for many tenants at once."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(tenant_id: str | None) -> list[Outcome]:
+            async with gate:
+                return await self.tenant(tenant_id, told)
+
+        return [outcome for outcomes in await asyncio.gather(*map(one, tenants)) for outcome in outcomes]
+
+    async def one(self, ref: InstanceRef) -> Outcome:
+        """Start one instance that should run. Never raises."""
+        self.wanted.add(ref)
+        try:
+            await self.start(ref)
+        except Exception as error:  # noqa: BLE001 - one plugin's failure is its outcome and stops no other
+            _LOG.debug("%s did not start", ref, exc_info=True)
+            reason = str(error) or type(error).__name__
+        else:
+            reason = ""
+        return self._outcome(ref, reason)
+
+    def _outcome(self, ref: InstanceRef, reason: str) -> Outcome:
+        status = status_of(self._manager, ref)
+        version = self._manager.discovery.plugins[ref.plugin_id].version
+        result, state = "down", "not loaded"
+        if status is not None:
+            state = status.state.value
+            if status.state is _S.ACTIVE:
+                result, reason = "up", ""
+            elif status.state is _S.DISABLED:
+                self.wanted.discard(ref)
+                result, reason = "off", status.reason
+            elif status.state is not _S.CREATED:
+                reason = status.reason if status.state is not _S.MISCONFIGURED else reason or status.reason
+        return Outcome(
+            plugin_id=ref.plugin_id,
+            tenant_id=ref.tenant_id,
+            state=state,
+            version=version,
+            reason=reason,
+            result=result,
+        )
+
+    def _suspended(self, ref: InstanceRef) -> Outcome:
+        reason = self.failures[ref] = "the tenant is suspended"
+        self.wanted.add(ref)
+        version = self._manager.discovery.plugins[ref.plugin_id].version
+        return Outcome(
+            plugin_id=ref.plugin_id,
+            tenant_id=ref.tenant_id,
+            state=_S.SUSPENDED.value,
+            version=version,
+            reason=reason,
+            result="off",
+        )
+
+    async def _let_recover(self, ref: InstanceRef) -> None:
+        status = status_of(self._manager, ref)
+        if status is None or status.state not in _RECOVERABLE:
+            return
+        self.wanted.add(ref)
+        try:
+            await self._manager.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
+        except Exception as error:  # noqa: BLE001 - its state says why, and the first error is the one that is told
+            _LOG.debug("%s did not start again: %s", ref, error)

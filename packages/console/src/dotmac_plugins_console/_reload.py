@@ -1,0 +1,231 @@
+"""Reload: look again at what is installed and configured, and restart the instances that this concerns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from dotmac_isp.plugins.core.errors import PluginError
+from dotmac_isp.plugins.core.model import InstanceRef, PluginState
+
+from ._bring_up import status_of
+from ._modules import forget_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dotmac_isp.plugins.core.discovery import InstalledPlugin
+    from dotmac_isp.plugins.core.manager import InstanceStatus, PluginManager
+
+    from ._bring_up import BringUp, Outcome
+
+__all__ = ["Action", "Reload"]
+
+_S = PluginState
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What the reload did to one instance, or to a tenant (`plugin_id` is empty then)."""
+
+    action: str
+    plugin_id: str
+    tenant_id: str | None
+    reason: str = ""
+    #: The settings that changed, by key.
+    settings: tuple[str, ...] = ()
+
+
+class Reload:
+    """One reload. `only`: the plugin that it is about; `None` for all."""
+
+    def __init__(self, manager: PluginManager, bring_up: BringUp, *, only: str | None, lasting: bool) -> None:
+        self._manager: Final = manager
+        self._bring_up: Final = bring_up
+        self._only: Final = only
+        self._lasting: Final = lasting
+        self._actions: Final[list[Action]] = []
+
+    async def run(self) -> dict[str, Any]:
+        """Do it. Raises `ConfigurationError` and changes nothing when the configuration file cannot be used."""
+        before = dict(self._manager.discovery.plugins)
+        self._manager.reread_configuration().check_environment(self._manager.environment)
+        self._manager.rediscover()
+        if self._only is not None and self._only not in before:
+            self._manager.explain(self._only)  # says why there is no such plugin
+        await self._removed()
+        if self._only is None:
+            await self._gone_tenants()
+            await self._suspended()
+        await self._versions(before)
+        await self._switched_off()
+        await self._settings()
+        if self._lasting:
+            await self._missing()
+        touched = {(one.plugin_id, one.tenant_id) for one in self._actions}
+        unchanged = [one for one in self._statuses() if (one.plugin_id, one.tenant_id) not in touched]
+        return {
+            "actions": [msgspec.to_builtins(one) for one in self._actions],
+            "unchanged": len(unchanged),
+            "problems": [msgspec.to_builtins(one) for one in self._manager.problems],
+        }
+
+    # steps
+
+    async def _removed(self) -> None:
+        for status in self._statuses():
+            if status.plugin_id not in self._manager.discovery.plugins:
+                problem = self._manager.discovery.problem(status.plugin_id)
+                await self._unload(status, problem.message if problem else "it is not installed any more")
+
+    async def _gone_tenants(self) -> None:
+        """Tenants that were brought up because of a file that is not there any more."""
+        gone = self._bring_up.tenants - set(self._bring_up.configured_tenants())
+        for status in self._statuses():
+            if status.tenant_id in gone:
+                await self._unload(status, "the tenant's file is gone")
+        self._bring_up.tenants.difference_update(gone)
+
+    async def _suspended(self) -> None:
+        manager = self._manager
+        for tenant_id in {one.tenant_id for one in self._statuses()} - {None}:
+            assert tenant_id is not None  # noqa: S101 - taken out above; for the type checker
+            states = {one.state for one in manager.list(tenant_id=tenant_id)}
+            try:
+                wanted = manager.configuration.suspended(tenant_id)
+            except PluginError as error:
+                self._note("failed", "", tenant_id, f"its file cannot be used, and what runs stays: {error}")
+                continue
+            if wanted and _S.ACTIVE in states:
+                await manager.suspend_tenant(tenant_id)
+                self._note("suspended", "", tenant_id, "its file says so")
+            elif not wanted and _S.SUSPENDED in states:
+                await manager.resume_tenant(tenant_id)
+                self._note("resumed", "", tenant_id, "its file does not suspend it any more")
+
+    async def _versions(self, before: dict[str, InstalledPlugin]) -> None:
+        """Replace what pip has replaced: all instances of the plugin go before its modules are forgotten."""
+        for plugin_id, plugin in self._manager.discovery.plugins.items():
+            old = before.get(plugin_id)
+            running = [one for one in self._statuses() if one.plugin_id == plugin_id]
+            if old is None or old.version == plugin.version or not running:
+                continue
+            for status in running:
+                await self._manager.unload(plugin_id, tenant_id=status.tenant_id)
+            forget_modules(old)
+            forget_modules(plugin)
+            for status in running:
+                ref = InstanceRef(plugin_id, status.tenant_id)
+                await self._again(ref, status, f"version {plugin.version} is installed, {old.version} was running")
+
+    async def _again(self, ref: InstanceRef, status: InstanceStatus, reason: str) -> None:
+        wanted = ref in self._bring_up.wanted
+        try:
+            if wanted:
+                await self._bring_up.start(ref)
+            elif status.state in {_S.INITIALIZED, _S.ACTIVE}:
+                await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id)
+        except Exception as error:  # noqa: BLE001 - one instance's result
+            self._note("failed", ref.plugin_id, ref.tenant_id, f"{reason}: {error}")
+        else:
+            self._note("restarted" if wanted else "loaded anew", ref.plugin_id, ref.tenant_id, reason)
+
+    async def _switched_off(self) -> None:
+        for status in self._statuses():
+            if status.state is _S.DISABLED or status.plugin_id in self._order(status.tenant_id, status.plugin_id):
+                continue
+            ref = InstanceRef(status.plugin_id, status.tenant_id)
+            if status.state in {_S.ACTIVE, _S.INITIALIZED, _S.RETRYING, _S.FAILED}:
+                await self._manager.unload(ref.plugin_id, tenant_id=ref.tenant_id)
+                outcome = await self._place(ref)
+                self._note("switched off", ref.plugin_id, ref.tenant_id, outcome)
+
+    async def _place(self, ref: InstanceRef) -> str:
+        """Load what must not run: the manager refuses, and the instance's state says why."""
+        try:
+            await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id)
+        except Exception as error:  # noqa: BLE001 - the reason is what is wanted
+            status = status_of(self._manager, ref)
+            return status.reason if status is not None else str(error)
+        return "it may run again"
+
+    async def _settings(self) -> None:
+        for status in self._statuses():
+            if status.state not in {_S.ACTIVE, _S.INITIALIZED}:
+                continue
+            ref = InstanceRef(status.plugin_id, status.tenant_id)
+            try:
+                changes = await self._manager.configure(ref.plugin_id, {}, tenant_id=ref.tenant_id)
+            except Exception as error:  # noqa: BLE001 - one instance's result
+                self._note("failed", ref.plugin_id, ref.tenant_id, f"what runs stays as it was: {error}")
+                continue
+            if changes:
+                after = status_of(self._manager, ref)
+                restarted = after is None or after.since != status.since
+                keys = tuple(change.key for change in changes)
+                self._note(
+                    "restarted" if restarted else "settings applied",
+                    ref.plugin_id,
+                    ref.tenant_id,
+                    "settings changed",
+                    keys,
+                )
+
+    async def _missing(self) -> None:
+        """Bring up what should run and does not: new plugins, new tenants, and what could not start before."""
+        refs = dict.fromkeys(
+            InstanceRef(plugin_id, tenant_id)
+            for tenant_id in (*self._bring_up.configured_tenants(), *(one.tenant_id for one in self._statuses()))
+            for plugin_id in self._order(tenant_id, "")
+            if self._only in {None, plugin_id}
+        )
+        for ref in refs:
+            if self._should_start(ref):
+                self._note_outcome(await self._bring_up.one(ref))
+
+    def _should_start(self, ref: InstanceRef) -> bool:
+        if ref in self._bring_up.stopped or self._manager.configuration.suspended(ref.tenant_id):
+            return False
+        status = status_of(self._manager, ref)
+        wanted = ref in self._bring_up.wanted
+        if status is None:
+            return wanted or ref.tenant_id in self._file_tenants()
+        if status.state in {_S.ACTIVE, _S.SUSPENDED, _S.RETRYING}:
+            return False
+        return wanted or status.state is not _S.INITIALIZED
+
+    # inside
+
+    def _file_tenants(self) -> set[str | None]:
+        found = set(self._bring_up.configured_tenants())
+        self._bring_up.tenants.update(found)
+        return found
+
+    def _order(self, tenant_id: str | None, otherwise: str) -> Iterable[str]:
+        """What may run for the tenant; when its file cannot be used, whatever runs may go on."""
+        try:
+            return self._manager.load_order(tenant_id)
+        except PluginError as error:
+            if not any(one.action == "failed" and one.tenant_id == tenant_id for one in self._actions):
+                self._note("failed", "", tenant_id, f"its file cannot be used, and what runs stays: {error}")
+            return [otherwise] if otherwise else []
+
+    async def _unload(self, status: InstanceStatus, reason: str) -> None:
+        await self._manager.unload(status.plugin_id, tenant_id=status.tenant_id)
+        self._bring_up.forget(InstanceRef(status.plugin_id, status.tenant_id), stopped=False)
+        self._note("unloaded", status.plugin_id, status.tenant_id, reason)
+
+    def _statuses(self) -> list[InstanceStatus]:
+        return [one for one in self._manager.list(everything=True) if self._only in {None, one.plugin_id}]
+
+    def _note(
+        self, action: str, plugin_id: str, tenant_id: str | None, reason: str, settings: tuple[str, ...] = ()
+    ) -> None:
+        self._actions.append(
+            Action(action=action, plugin_id=plugin_id, tenant_id=tenant_id, reason=reason, settings=settings)
+        )
+
+    def _note_outcome(self, outcome: Outcome) -> None:
+        action = {"up": "started", "off": "off", "down": "failed"}[outcome.result]
+        reason = outcome.reason or f"version {outcome.version}"
+        self._note(action, outcome.plugin_id, outcome.tenant_id, reason)
