@@ -200,5 +200,11 @@ class PluginAPI(Protocol):
     def on_cleanup(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         """Call this when the instance is cleaned up, last registered first, also after a failed step."""
 
+    def secret_changed(self, name: str, tenant_id: str | None) -> None:
+        """For plugins of category `secrets` only: `name` has a new value for the tenant (`None`: for all that share it).
+
+        The host tells the instances concerned. Raises `PermissionError` for any other plugin.
+        """
+
     def grpc_target(self, host: str, port: int) -> tuple[str, list[tuple[str, Any]]]:
         """Target and channel options by which grpcio reaches `host:port` from where this instance runs."""

@@ -14,7 +14,6 @@ from dotmac_isp.plugins.core.model import PluginState, tenant_label
 
 from ._failures import failure_of
 from ._results import PluginFailure
-from ._secrets import check_file_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +106,6 @@ async def _load(
         raise _SkippedError(why)
     plugin = _installed(manager, plugin_id)
     _check_requirements(plugin, now)
-    await check_file_secrets(manager, plugin, now.tenant_id)
     moved = moved and _state(manager, plugin_id, now.tenant_id) in {PluginState.ACTIVE, PluginState.INITIALIZED}
     try:
         status = await manager.load(
@@ -129,7 +127,7 @@ def _installed(manager: PluginManager, plugin_id: str) -> InstalledPlugin:
         package = pip_name(plugin_id)
         how = f"python -m pip install {package}" if " " not in package else f"install {package}"
         raise _SkippedError(f"it is not installed; to have it: {how}")
-    return manager._usable(plugin_id)  # noqa: SLF001 - the loader is the floor above the manager
+    return manager.installed(plugin_id)
 
 
 def _check_requirements(plugin: InstalledPlugin, now: Round) -> None:

@@ -4,50 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from dotmac_isp.plugins.core.errors import SecretError
-from dotmac_isp.plugins.core.secrets import InstanceSecrets
 
 from ._results import PluginSecrets, SecretReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from dotmac_isp.plugins.core.discovery import InstalledPlugin
     from dotmac_isp.plugins.core.manager import PluginManager
 
     from ._results import Presence
 
-__all__ = ["check_file_secrets", "secret_report"]
-
-
-def _required(manager: PluginManager, plugin: InstalledPlugin) -> tuple[str, ...]:
-    """What the manifest requires, and what the configuration file requires beyond it."""
-    entry = manager.configuration.integration(plugin.id)
-    by_file = () if entry is None or entry.security is UNSET else entry.security.secrets_required
-    return tuple(dict.fromkeys((*plugin.manifest.secrets.required, *by_file)))
-
-
-def _reader(
-    manager: PluginManager, plugin: InstalledPlugin, tenant_id: str | None, required: Sequence[str]
-) -> InstanceSecrets:
-    chain = manager._house.secrets  # noqa: SLF001 - the loader is the floor above the manager, in the same distribution
-    return InstanceSecrets(chain, plugin.manifest, tenant_id, also_required=required)
-
-
-async def check_file_secrets(manager: PluginManager, plugin: InstalledPlugin, tenant_id: str | None) -> None:
-    """Raise `SecretMissingError` for what only the file's `secrets_required` demands.
-
-    What the manifest requires is the manager's own matter, which remembers it in the instance's state.
-    """
-    required = _required(manager, plugin)
-    if len(required) == len(plugin.manifest.secrets.required):
-        return
-    reader = _reader(manager, plugin, tenant_id, required)
-    beyond = [name for name in await reader.missing_required() if name not in plugin.manifest.secrets.required]
-    if beyond:
-        raise reader.missing_error(beyond)
+__all__ = ["secret_report"]
 
 
 async def secret_report(
@@ -62,8 +31,8 @@ async def secret_report(
 
 
 async def _plugin_secrets(manager: PluginManager, plugin: InstalledPlugin, tenant_id: str | None) -> PluginSecrets:
-    required = _required(manager, plugin)
-    reader = _reader(manager, plugin, tenant_id, required)
+    reader = manager.secret_reader(plugin.id, tenant_id=tenant_id)
+    required = reader.required
     optional = [name for name in reader.names if name not in required]
     try:
         missing = {*await reader.missing_required(), *await reader.missing_optional()}

@@ -74,7 +74,7 @@ class VendorPluginLoader:
         environment = environment if environment is not None else self._manager.environment
         check_environment(self._manager, environment)
         for plugin_id in configuration or {}:
-            self._manager._usable(plugin_id)  # noqa: SLF001 - the loader is the floor above the manager
+            self._manager.installed(plugin_id)
         now = await load_plugins(
             self._manager, tenant, environment, before=self._rounds.get(tenant), configuration=configuration or {}
         )
@@ -217,7 +217,7 @@ class VendorPluginLoader:
             plugins.setdefault(one, not_loaded(one, tenant, last.environment, reason))
         if plugin_id is not None:
             if plugin_id not in plugins:
-                self._manager._usable(plugin_id)  # noqa: SLF001 - the loader is the floor above the manager
+                self._manager.installed(plugin_id)
                 plugins[plugin_id] = not_loaded(plugin_id, tenant, last.environment, "nobody loaded it")
             plugins = {plugin_id: plugins[plugin_id]}
         active = sum(one["state"] == PluginState.ACTIVE.value for one in plugins.values())
@@ -246,7 +246,7 @@ class VendorPluginLoader:
         tenant = self._tenant(tenant_id)
         environment = self._environment_of(tenant)
         chosen = [plugin_id] if plugin_id is not None else self._manager.load_order(tenant, environment)
-        plugins = [self._manager._usable(one) for one in chosen]  # noqa: SLF001 - as above
+        plugins = [self._manager.installed(one) for one in chosen]
         return await secret_report(self._manager, plugins, tenant)
 
     def explain(

@@ -43,6 +43,8 @@ def fill_context(context: PluginContext | None, tenant_id: str | None) -> Plugin
     """The context of a call in a tenant: made where there is none, completed where it says no tenant."""
     if context is None:
         return PluginContext(tenant_id=tenant_id, request_id=next_request_id())
+    if not isinstance(context, PluginContext):
+        raise TypeError(f"context must be a PluginContext or None, and is of type {type(context).__name__}")
     if context.tenant_id == tenant_id and context.request_id:
         return context
     if context.tenant_id not in (None, tenant_id):
@@ -175,6 +177,8 @@ class HookCall:
         around: list[tuple[HookSeat, Generator[Any, Any, Any]]] = []
         wrapper_failures: list[Failure] = []
         for seat in plan.wrappers:
+            if seat.member.ref.plugin_id == self._without:
+                continue
             inner = (seat.function, seat.take(values), keywords_for(seat, values))
             outcome = self._gate.begin_alone(seat, context, inner, NOTHING, run=_enter)
             if type(outcome) is Failed:
@@ -182,20 +186,29 @@ class HookCall:
             else:
                 around.append((seat, outcome))
         result: Any
-        if self._rule.firstresult:
-            result, failures = await self._first(seats, context, values)
-        else:
-            answers, failures = await self._all(seats, context, values)
-            result = HookResults(answers, failures)
+        try:
+            if self._rule.firstresult:
+                result, failures = await self._first(seats, context, values)
+            else:
+                answers, failures = await self._all(seats, context, values)
+                result = HookResults(answers, failures)
+        except (
+            BaseException
+        ):  # the caller was cancelled; the wrappers' own `finally` must not wait for the garbage collector
+            for seat, generator in reversed(around):
+                self._gate.begin_alone(seat, context, (), NOTHING, run=generator.close)
+            raise
+        allowed = (*self._rule.answers, type(None)) if self._rule.firstresult else (HookResults,)
         for seat, generator in reversed(around):
-            outcome = self._gate.begin_alone(seat, context, (generator, result, seat.old_style), NOTHING, run=_leave)
+            leaving = (generator, result, seat.old_style, allowed)
+            outcome = self._gate.begin_alone(seat, context, leaving, NOTHING, run=_leave)
             if type(outcome) is Failed:
                 wrapper_failures.append(outcome.failure)
             else:
                 (result,) = outcome
         failures += wrapper_failures
         if not self._rule.firstresult and type(result) is HookResults and wrapper_failures:
-            result = HookResults(list(result.by_plugin.items()), failures)
+            result = HookResults(result._answers, failures)  # noqa: SLF001 - `by_plugin` keeps one answer of each only
         return result, failures
 
     def _wrong_arguments(self, values: Mapping[str, Any], names: frozenset[str]) -> str:
@@ -215,15 +228,20 @@ def _enter(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return generator
 
 
-def _leave(generator: Generator[Any, Any, Any], result: Any, old_style: bool) -> tuple[Any]:
+def _leave(generator: Generator[Any, Any, Any], result: Any, old_style: bool, allowed: tuple[type, ...]) -> tuple[Any]:
     """Send the result in; gives what the wrapper made of it, in a tuple so that it is never mistaken for something to await."""
     box = pluggy.Result(result, None)
     try:
         generator.send(box if old_style else result)
     except StopIteration as stop:
-        return (box.get_result() if old_style else stop.value,)
-    generator.close()
-    raise RuntimeError("the hook wrapper yielded twice; it must yield exactly once")
+        made = box.get_result() if old_style else stop.value
+    else:
+        generator.close()
+        raise RuntimeError("the hook wrapper yielded twice; it must yield exactly once")
+    if isinstance(made, allowed) or allowed == (type(None),):
+        return (made,)
+    wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+    raise TypeError(f"the hook wrapper must return {wanted}, and returned {type(made).__name__}")
 
 
 class TenantHooks:

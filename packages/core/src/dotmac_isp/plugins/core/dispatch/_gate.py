@@ -23,6 +23,8 @@ from ..errors import (
     NotReady,
     PermissionDeniedError,
     PluginError,
+    SecretError,
+    SecretMissingError,
 )
 from ..hosting import Running, told
 from ..model import Failure, FailureKind, tenant_label
@@ -47,7 +49,9 @@ _ERRORS: Final[dict[FailureKind, type[CallError]]] = {
 }
 _KINDS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind], ...]] = (
     (NotReady, FailureKind.NOT_READY),
-    (CredentialsRefused, FailureKind.CREDENTIALS),
+    ((CredentialsRefused, SecretMissingError), FailureKind.CREDENTIALS),
+    (SecretError, FailureKind.NOT_READY),
+    (LicenceError, FailureKind.LICENCE),
     (ConfigurationError, FailureKind.CONFIGURATION),
     (PermissionDeniedError, FailureKind.PERMISSION),
     (asyncio.CancelledError, FailureKind.CANCELLED),
@@ -117,11 +121,12 @@ class Pending:
 
     def expire(self) -> None:
         """The deadline has come: cancel the plugin's code, and wait no longer for it."""
+        finished = self.running.finished
+        if finished is None or finished.done():
+            return  # the result is there; only its waiter has not had a turn yet
         self.late = True
         self.running.task.cancel()
-        finished = self.running.finished
-        if finished is not None and not finished.done():
-            finished.set_result(None)
+        finished.set_result(None)
 
 
 class Gate:
@@ -166,10 +171,14 @@ class Gate:
         operation = seat.operation
         if not member.accepting:
             return self._refuse(seat, context, FailureKind.NOT_ACTIVE, member.why_not)
-        if (why := self.authoriser.refuse_call(ref, seat.permission, context)) is not None:
-            return self._refuse(seat, context, FailureKind.PERMISSION, why)
-        if (why := self.licences.refuse_call(ref, operation)) is not None:
-            return self._refuse(seat, context, FailureKind.LICENCE, why)
+        try:
+            why, kind = self.authoriser.refuse_call(ref, seat.permission, context), FailureKind.PERMISSION
+            if why is None:
+                why, kind = self.licences.refuse_call(ref, operation), FailureKind.LICENCE
+        except Exception as error:  # noqa: BLE001 - who cannot be asked has not allowed it
+            why, kind = f"it cannot be decided: {type(error).__name__}: {error}", FailureKind.PERMISSION
+        if why is not None:
+            return self._refuse(seat, context, kind, why)
         if member.breaker.open_until and member.breaker.refuses():
             return self._refuse(seat, context, FailureKind.CIRCUIT_OPEN, self._breaker_text(member))
         return self._run(seat, context, args, kwargs, run or seat.function)
@@ -195,7 +204,8 @@ class Gate:
         ref = member.ref
         started = time.perf_counter()
         if context.deadline is not None and context.deadline <= time.monotonic():
-            return self._fail(seat, context, DeadlineError("the deadline had passed before the call"), started)
+            member.breaker.abandoned()
+            return self._refuse(seat, context, FailureKind.DEADLINE, "the deadline had passed before the call")
         scope = CallScope(ref.plugin_id, ref.tenant_id, seat.operation, context.request_id)
         try:
             result = self._fence.begin(function, args, kwargs, scope)
@@ -220,6 +230,7 @@ class Gate:
         except asyncio.CancelledError:
             running.task.cancel()
             seat.member.breaker.abandoned()
+            seat.stats.observe(time.perf_counter() - pending.started)
             raise
         finally:
             seat.member.calls -= 1
@@ -254,7 +265,10 @@ class Gate:
 
     def abandon(self, pending: Pending) -> None:
         """Give up on a call that nobody waits for any more."""
-        pending.seat.member.calls -= 1
+        member = pending.seat.member
+        member.calls -= 1
+        member.breaker.abandoned()
+        pending.seat.stats.observe(time.perf_counter() - pending.started)
         if pending.timer is not None:
             pending.timer.cancel()
         pending.running.task.cancel()
@@ -281,13 +295,15 @@ class Gate:
         return result
 
     def _refuse(self, seat: Seat, context: PluginContext, kind: FailureKind, why: str) -> Failed:
+        """The host's own no: the plugin was not asked, so nothing is held against it."""
         ref = seat.member.ref
+        seat.stats.observe(0.0)
         failure = Failure(
             plugin_id=ref.plugin_id,
             tenant_id=ref.tenant_id,
             operation=seat.operation,
             kind=kind,
-            message=why,
+            message=self._redact(why),
             request_id=context.request_id,
         )
         return self._record(seat, context, failure, None)
@@ -319,7 +335,11 @@ class Gate:
     def _record(self, seat: Seat, context: PluginContext, failure: Failure, error: BaseException | None) -> Failed:
         member = seat.member
         seat.stats.fail(failure.kind)
-        if failure.kind not in _HARMLESS:
+        if error is None:
+            pass  # the host refused
+        elif failure.kind in _HARMLESS:
+            member.breaker.abandoned()  # where it was the trial, another call must be let through
+        else:
             opened = member.breaker.failed()
             # Refused credentials stay refused: there is no point in waiting for the breaker.
             if member.on_strike is not None and (opened or failure.kind is FailureKind.CREDENTIALS):

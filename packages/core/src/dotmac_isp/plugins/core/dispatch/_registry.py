@@ -5,12 +5,14 @@ Methods of `BasePlugin` subclasses are implementations by name, through pluggy's
 
 from __future__ import annotations
 
+import inspect
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
 from ..base import BasePlugin
+from ..errors import PluginError
 from ..hookspecs import HOOKS, PROJECT, DeviceHooks, LifecycleHooks, MetricsHooks, ProviderHooks
 from ._member import Seat
 
@@ -66,8 +68,13 @@ class _Hooks(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         if not isinstance(plugin, BasePlugin):
             return super().parse_hookimpl_opts(plugin, name)
-        if name not in HOOKS:
+        if name.startswith("__"):
             return None
+        # Looked at without running anything: a property of the plugin is none of our business.
+        method = inspect.getattr_static(plugin, name, None)
+        method = getattr(method, "__func__", method)  # of a static or class method
+        if not inspect.isroutine(method) or (name not in HOOKS and not hasattr(method, f"{PROJECT}_impl")):
+            return None  # `name = None` is how a subclass says that it does not answer
         marked = super().parse_hookimpl_opts(plugin, name)
         return marked if marked is not None else pluggy.HookimplOpts(**_OPTIONS)  # type: ignore[typeddict-item]
 
@@ -87,6 +94,8 @@ class TenantRegistry:
 
     def register(self, plugin: object, member: Member, *, name: str) -> None:
         """Add an implementer. Raises pluggy's `PluginValidationError` when a hook's arguments are not the specification's."""
+        if name in self._members:
+            raise PluginError(f"{name!r} is registered already", remedy="Unregister it first, or take another name")
         try:
             self._pluggy.register(plugin, name=name)
         except Exception:
@@ -102,6 +111,10 @@ class TenantRegistry:
         if self._members.pop(name, None) is not None:
             self._pluggy.unregister(name=name)
             self.version += 1
+
+    def has(self, name: str) -> bool:
+        """Whether somebody is registered under this name."""
+        return name in self._members
 
     def hooks_of(self, name: str) -> list[str]:
         """The hooks that an implementer implements."""

@@ -38,6 +38,7 @@ class InlineAPI:
         hooks: HookRelay,
         data_dir: Path,
         report: Callable[[CallScope, BaseException], None],
+        secret_changed: Callable[[str, str | None], None] | None = None,
     ) -> None:
         self.info: Final = info
         self.plugin_id: Final = info.id
@@ -50,6 +51,7 @@ class InlineAPI:
         self.hooks: Final = hooks
         self._data_dir: Final = data_dir
         self._report: Final = report
+        self._secret_changed: Final = secret_changed
         self._cleanups: list[Callable[[], Awaitable[None] | None]] = []
 
     @property
@@ -71,6 +73,13 @@ class InlineAPI:
     def grpc_target(self, host: str, port: int) -> tuple[str, list[tuple[str, Any]]]:
         # An IPv6 address needs brackets before a port.
         return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), []
+
+    def secret_changed(self, name: str, tenant_id: str | None) -> None:
+        if self._secret_changed is None:
+            raise PermissionError(
+                f"{self.plugin_id} is no provider of secrets; its manifest's category must be 'secrets'"
+            )
+        self._secret_changed(name, tenant_id)
 
     async def run_cleanups(self) -> None:
         """Run the registered cleanups, last registered first. One that fails is reported and does not stop the others."""

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from ._house import House, Tenant
-from ._instance import Instance, instance_folder
+from ._instance import Instance, instance_folder, provides_secrets
 from ._states import StateMachine, StateRecord
 from ._status import InstanceStatus
 
-__all__ = ["House", "Instance", "InstanceStatus", "StateMachine", "StateRecord", "Tenant", "instance_folder"]
+__all__ = [
+    "House",
+    "Instance",
+    "InstanceStatus",
+    "StateMachine",
+    "StateRecord",
+    "Tenant",
+    "instance_folder",
+    "provides_secrets",
+]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .._scope import CallScope
     from ..api import HookRelay, Storage
     from ..audit import AuditTrail
+    from ..discovery import InstalledPlugin
     from ..dispatch import Gate, TenantRegistry
     from ..health import Limits
     from ..hosting import Fence, TaskKeeper
@@ -50,8 +51,11 @@ class House(Protocol):
     def telemetry(self) -> Telemetry: ...
     @property
     def audit(self) -> AuditTrail: ...
-    @property
-    def secrets(self) -> SecretChain: ...
+    def secrets_for(self, plugin: InstalledPlugin) -> SecretChain:
+        """The providers that the plugin's secrets come from; a plugin that provides secrets gets its own from the others."""
+
+    def secret_changed(self, name: str, tenant_id: str | None) -> None:
+        """A provider says that a secret has a new value."""
 
     def redact(self, text: str) -> str: ...
     def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage: ...

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..discovery import load_class
-from ..dispatch import Failed, Member, Method, Seat, public_methods
+from ..dispatch import Failed, Member, Method, Seat, kind_of, public_methods
 from ..errors import LicenceError, LifecycleError, NotReady, PermissionDeniedError
 from ..health import Breaker, GiveUpRule, backoff
 from ..hosting import InlineAPI
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..settings import ResolvedSettings, SecurityNeeds
     from ._house import House
 
-__all__ = ["Instance"]
+__all__ = ["Instance", "instance_folder", "provides_secrets"]
 
 _LOG: Final = logging.getLogger("dotmac.lifecycle")
 _S = PluginState
@@ -52,6 +52,8 @@ _REMEDIES: Final = {
     FailureKind.NOT_READY: _S.RETRYING,
     FailureKind.CREDENTIALS: _S.AWAITING_SECRET,
     FailureKind.CONFIGURATION: _S.MISCONFIGURED,
+    FailureKind.PERMISSION: _S.DISABLED,
+    FailureKind.LICENCE: _S.DISABLED,
 }
 
 
@@ -73,7 +75,7 @@ class Instance:
         self.settings = settings
         self.health = HealthReport(status=HealthStatus.UNKNOWN, message="not checked yet")
         self.secrets: Final = InstanceSecrets(
-            house.secrets, plugin.manifest, tenant_id, also_required=needs.secrets_required
+            house.secrets_for(plugin), plugin.manifest, tenant_id, also_required=needs.secrets_required
         )
         #: What the manifest asks for, and what the configuration file demands beyond it.
         self.permissions: Final = tuple(dict.fromkeys((*plugin.manifest.permissions, *needs.required_permissions)))
@@ -157,22 +159,14 @@ class Instance:
     async def initialize(self) -> None:
         """Make the plugin's object and let it prepare. Raises `SecretMissingError`, `StepError`, or what the plugin raised on purpose."""
         self._move(_S.INITIALIZING, "load")
-        await self._check_allowed()
-        missing = await self.secrets.missing_required()
-        if missing:
-            error = self.secrets.missing_error(missing)
-            self._rest(_S.AWAITING_SECRET, f"missing secret{'s' * (len(missing) > 1)}: {', '.join(missing)}")
-            raise error
-        self.switched_off = await self.secrets.switched_off()
-        self._api = self._make_api()
         try:
-            kind = load_class(self.plugin)
-        except Exception as error:
-            self._rest(_S.FAILED, str(error))
-            await self._announce_failure("import", error)
-            raise
-        try:
-            self._object = await self._steps.make(kind, self._api)
+            self._check_allowed()
+            missing = await self.secrets.missing_required()
+            if missing:
+                raise self.secrets.missing_error(missing)
+            self.switched_off = await self.secrets.switched_off()
+            self._api = self._make_api()
+            self._object = await self._steps.make(load_class(self.plugin), self._api)
             await self._steps.run(self._object, "initialize", self._house.limits.initialize)
             self._check_hooks()
         except BaseException as error:
@@ -349,6 +343,7 @@ class Instance:
             hooks=house.hooks_without(ref.tenant_id, ref.plugin_id),
             data_dir=instance_folder(house.home, ref),
             report=house.report,
+            secret_changed=house.secret_changed if provides_secrets(self.plugin) else None,
         )
 
     def _move(self, state: PluginState, reason: str) -> None:
@@ -366,13 +361,11 @@ class Instance:
         self.member.accepting = False
         self.member.why_not = f"it takes no calls: {why}"
 
-    async def _check_allowed(self) -> None:
+    def _check_allowed(self) -> None:
         gate = self._house.gate
         if (why := gate.authoriser.refuse_activation(self.ref, self.permissions)) is not None:
-            self._rest(_S.DISABLED, why)
             raise PermissionDeniedError(f"{self.ref} may not run: {why}")
         if (why := gate.licences.refuse_activation(self.ref)) is not None:
-            self._rest(_S.DISABLED, why)
             raise LicenceError(f"{self.ref} may not run: {why}")
 
     def _check_hooks(self) -> None:
@@ -399,8 +392,6 @@ class Instance:
         await self._announce("on_failed", failure=failure)
 
     def _failure(self, step: str, error: BaseException) -> Failure:
-        from ..dispatch import kind_of  # noqa: PLC0415
-
         return Failure(
             plugin_id=self.ref.plugin_id,
             tenant_id=self.ref.tenant_id,
@@ -409,9 +400,6 @@ class Instance:
             message=self._house.redact(str(error) or type(error).__name__),
             error_type=type(error).__name__,
         )
-
-    async def _announce_failure(self, step: str, error: BaseException) -> None:
-        await self._announce("on_failed", failure=self._failure(step, error))
 
     async def _announce(self, hook: str, **values: Any) -> None:
         hooks = self._house.hooks_without(self.ref.tenant_id, self.ref.plugin_id)
@@ -487,6 +475,11 @@ class Instance:
                 await self._release()
                 self._rest(state, reason)
                 await self._announce("on_failed", failure=failure)
+
+
+def provides_secrets(plugin: InstalledPlugin) -> bool:
+    """Whether its instances of the system tenant are asked for other plugins' secrets."""
+    return plugin.manifest.category == "secrets"
 
 
 def instance_folder(home: Path, ref: InstanceRef) -> Path:

@@ -14,6 +14,7 @@ from ..licensing import CommunityLicences
 from ..lifecycle import Instance
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..permissions import OpenAuthoriser
+from ..secrets import InstanceSecrets
 from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
 
@@ -125,6 +126,12 @@ class ManagerBase:
             _LOG.warning("%s", problem)
         return self._discovery
 
+    def secret_reader(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceSecrets:
+        """The secrets of a plugin for a tenant, loaded or not: which there are, and which are missing."""
+        plugin = self.installed(plugin_id)
+        required = self._needs(plugin_id).secrets_required
+        return InstanceSecrets(self._house.secrets_for(plugin), plugin.manifest, tenant_id, also_required=required)
+
     def reread_configuration(self) -> Configuration:
         """Read the configuration files again. When they cannot be used, this raises and the old ones stay in force."""
         self._configuration = Configuration.read(self.home)
@@ -164,13 +171,13 @@ class ManagerBase:
         if instance is not None:
             return instance
         if ref.plugin_id not in self.discovery.plugins:
-            self._usable(ref.plugin_id)
+            self.installed(ref.plugin_id)
         raise InstanceNotFoundError(
             f"{ref.plugin_id} is not loaded for tenant {tenant_label(ref.tenant_id)}",
             remedy=f"await plugins.load({ref.plugin_id!r}, tenant_id={ref.tenant_id!r})",
         )
 
-    def _usable(self, plugin_id: str) -> InstalledPlugin:
+    def installed(self, plugin_id: str) -> InstalledPlugin:
         """The installed plugin, or the reason why there is none."""
         plugin = self.discovery.plugins.get(plugin_id)
         if plugin is None:
@@ -188,7 +195,7 @@ class ManagerBase:
 
     def _check_required(self) -> None:
         for plugin_id in self._required:
-            self._usable(plugin_id)
+            self.installed(plugin_id)
 
     def _why_off(self, plugin_id: str, environment: str | None, tenant_id: str | None) -> str | None:
         if self._safe is None or plugin_id in self._safe:
@@ -223,12 +230,15 @@ class ManagerBase:
 
     def _place(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> Instance:
         nothing = resolve(plugin.id, None, layers=())
-        entry = self.configuration.integration(plugin.id)
-        needs = entry.security if entry is not None and isinstance(entry.security, SecurityNeeds) else SecurityNeeds()
-        instance = Instance(plugin, ref.tenant_id, self._house, nothing, needs=needs)
+        instance = Instance(plugin, ref.tenant_id, self._house, nothing, needs=self._needs(plugin.id))
         instance.environment = environment or self.environment
         self._house.tenant(ref.tenant_id).instances[plugin.id] = instance
         return instance
+
+    def _needs(self, plugin_id: str) -> SecurityNeeds:
+        """What the configuration file demands beyond the plugin's manifest."""
+        entry = self.configuration.integration(plugin_id)
+        return entry.security if entry is not None and isinstance(entry.security, SecurityNeeds) else SecurityNeeds()
 
     def _settings_for(self, instance: Instance) -> ResolvedSettings:
         """The instance's settings, read anew; what is wrong with them becomes its state."""

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..audit import AuditTrail
 from ..dispatch import Gate, Member, TenantHooks, TenantRegistry
+from ..errors import PluginError
 from ..health import Breaker
 from ..hosting import BlockingWatch, Fence, TaskKeeper, told
-from ..lifecycle import Tenant
+from ..lifecycle import Tenant, provides_secrets
 from ..model import InstanceRef, tenant_label
 from ..secrets import EnvironmentSecrets, FileSecrets, Redactor, SecretChain
 from ..storage import open_storage
 from ..telemetry import Telemetry
+from ._secrets import PluginSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from .._scope import CallScope
     from ..api import Storage
+    from ..discovery import InstalledPlugin
     from ..health import Limits
     from ..licensing import LicenceBook
     from ..lifecycle import Instance
@@ -56,6 +59,7 @@ class Building:
         providers: Iterable[SecretProvider],
         before_activation: Callable[[Instance], Coroutine[Any, Any, None]],
         retry: Callable[[Instance], Coroutine[Any, Any, None]],
+        rotate: Callable[[str, str | None], Coroutine[Any, Any, None]],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.home: Final = home
@@ -63,7 +67,10 @@ class Building:
         self.redactor: Final = Redactor()
         self.telemetry: Final = Telemetry()
         self.audit: Final = AuditTrail(redact=self.redact)
-        self.secrets: Final = SecretChain(providers, redactor=self.redactor)
+        self._own_secrets: Final = SecretChain(providers, redactor=self.redactor)
+        asked = PluginSecrets(lambda: self.tenant(None).hooks, self._system_instances)
+        self._secrets: Final = SecretChain([asked, *self._own_secrets.providers], redactor=self.redactor)
+        self._rotate: Final = rotate
         self.fence: Final = Fence(loop)
         self.tasks: Final = TaskKeeper(loop, self.report)
         self.gate: Final = Gate(
@@ -124,6 +131,8 @@ class Building:
     def register(self, plugin: object, name: str, tenant_id: str | None, *, everywhere: bool) -> None:
         """Add hook implementations of the host itself."""
         targets = [*self.tenants.values()] if everywhere else [self.tenant(tenant_id)]
+        if any(tenant.registry.has(name) for tenant in targets):
+            raise PluginError(f"{name!r} is registered already", remedy="Unregister it first, or take another name")
         for tenant in targets:
             self._seat(tenant, plugin, name)
         self._registered.append((plugin, name, tenant_id, everywhere))
@@ -140,6 +149,15 @@ class Building:
 
     def hooks_without(self, tenant_id: str | None, plugin_id: str) -> TenantHooks:
         return TenantHooks(tenant_id, self.registry_of(tenant_id), self.gate, without=plugin_id)
+
+    def secrets_for(self, plugin: InstalledPlugin) -> SecretChain:
+        return self._own_secrets if provides_secrets(plugin) else self._secrets
+
+    def secret_changed(self, name: str, tenant_id: str | None) -> None:
+        self.run(self._rotate(name, tenant_id), name=f"rotate {name}")
+
+    def _system_instances(self) -> list[Instance]:
+        return list(self.tenant(None).instances.values())
 
     def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage:
         return self.engine.scope(tenant_id, plugin_id)

@@ -40,7 +40,7 @@ class InstanceOperations(ManagerBase):
         `ConfigurationError`, `SecretMissingError`, `StepError`, or what the plugin raised on purpose; the instance's state says it, too.
         """
         ref = self._ref(plugin_id, tenant_id)
-        plugin = self._usable(plugin_id)
+        plugin = self.installed(plugin_id)
         if configuration is not None:
             self._overrides[ref] = dict(configuration)
         self._check_enabled(plugin, ref, environment)
@@ -133,7 +133,7 @@ class InstanceOperations(ManagerBase):
         that cannot be used change nothing and raise `ConfigurationError`.
         """
         ref = self._ref(plugin_id, tenant_id)
-        plugin = self._usable(plugin_id)
+        plugin = self.installed(plugin_id)
         instance = self._find(ref)
         environment = instance.environment if instance is not None else self.environment
         override = {**self._overrides.get(ref, {}), **configuration}
@@ -154,7 +154,7 @@ class InstanceOperations(ManagerBase):
 
     async def enable(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
         """Switch a plugin on for a tenant, for good."""
-        self._usable(plugin_id)
+        self.installed(plugin_id)
         self.configuration.write_tenant_enabled(self._ref(plugin_id, tenant_id).tenant_id, plugin_id, True)
 
     async def disable(self, plugin_id: str, *, tenant_id: str | None = None, reason: str = "by the operator") -> None:
@@ -164,7 +164,7 @@ class InstanceOperations(ManagerBase):
         instance = self._find(ref)
         if instance is not None:
             await self.unload(plugin_id, tenant_id=tenant_id)
-            self._place(self._usable(plugin_id), ref, instance.environment).disable(reason)
+            self._place(self.installed(plugin_id), ref, instance.environment).disable(reason)
 
     async def rotate_secret(self, name: str, *, tenant_id: str | None = None) -> list[InstanceRef]:
         """A secret of the tenant has a new value: tell the instances that use it. Gives those."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import logging
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import LifecycleError, PluginError
+from ..lifecycle import provides_secrets
 from ..model import PluginState, validate_tenant_id
 from ..settings import Configuration
 from ._background import check_all, collect_all, every
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from ..settings import Explained
 
 __all__ = ["PluginManager"]
+
+
+_LOG: Final = logging.getLogger("dotmac.host")
 
 
 class PluginManager(TenantOperations):
@@ -52,10 +57,12 @@ class PluginManager(TenantOperations):
             providers=self._providers if self._providers is not None else default_providers(self.home),
             before_activation=self._before_activation,
             retry=self._retry,
+            rotate=self._rotated,
         )
         await building.open(self._storage_url)
         self._building = building
         self._services = HostServices(building, lambda: self.configuration)
+        await self._start_secret_plugins()
         health, metrics = self._intervals
         if health > 0:
             building.run(every(health, self._health_round, name="health"), name="health checks")
@@ -122,7 +129,7 @@ class PluginManager(TenantOperations):
         instance = self._find(ref) if self._building is not None else None
         if environment is None:
             environment = instance.environment if instance is not None else self.environment
-        return self._resolve(self._usable(plugin_id), ref, environment).explain()
+        return self._resolve(self.installed(plugin_id), ref, environment).explain()
 
     async def health_check(self, plugin_id: str, *, tenant_id: str | None = None) -> HealthReport:
         """Ask one instance now."""
@@ -145,6 +152,20 @@ class PluginManager(TenantOperations):
         return take_statistics(self._house, self._instances())
 
     # inside
+
+    async def _start_secret_plugins(self) -> None:
+        """Start the system tenant's providers of secrets, which the other instances need at their load."""
+        for plugin_id in self.load_order():
+            if provides_secrets(self.discovery.plugins[plugin_id]):
+                try:
+                    await self.start_plugin(plugin_id)
+                except Exception as error:  # noqa: BLE001 - its state says why, and secrets that need it say so, too
+                    _LOG.warning("%s provides no secrets: %s", plugin_id, error)
+
+    async def _rotated(self, name: str, tenant_id: str | None) -> None:
+        """A provider says that a secret changed; without a tenant, for every tenant."""
+        for tenant in list(self._house.tenants) if tenant_id is None else [tenant_id]:
+            await self.rotate_secret(name, tenant_id=tenant)
 
     async def _health_round(self) -> None:
         await check_all(self._instances(), at_once=self._at_once)

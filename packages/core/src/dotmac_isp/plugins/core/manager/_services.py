@@ -162,7 +162,7 @@ class HostServices:
             values=resolve(plugin.id, model, layers=layers).model,
             home=building.home,
             data_dir=building.home / "services" / plugin.id,
-            secrets=InstanceSecrets(building.secrets, plugin.manifest, None),
+            secrets=InstanceSecrets(building.secrets_for(plugin), plugin.manifest, None),
         )
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         context = PluginContext.within(building.limits.activate, request_id=next_request_id())

@@ -80,6 +80,11 @@ class InstanceSecrets:
         self._tenant = validate_tenant_id(tenant)
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """The names without which the plugin is not loaded."""
+        return self._required
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name that may be asked for."""
         return tuple(dict.fromkeys((*self._required, *self._manifest.secret_names)))
