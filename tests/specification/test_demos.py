@@ -99,3 +99,54 @@ def test_a_voltha_that_is_not_there_ends_the_demo_with_what_to_check(
     assert done.returncode == 1
     assert "started analytics_events" in done.stdout
     assert "Check voltha_host and voltha_port" in done.stdout
+
+
+@pytest.fixture
+def charts(complete: None) -> None:
+    for module in ("rich", "vl_convert"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed here")
+
+
+def test_the_fibre_network_demo_counts_in_the_systems_what_it_did(charts: None, checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "somewhere"
+    folder.mkdir()
+    # What a person has in the environment must not reach the demonstration.
+    variables = environment(tmp_path, VOLTHA_HOST="voltha.invalid", DOTMAC_HOME=str(tmp_path / "not-used"))
+    done = run([sys.executable, str(checkout / "examples" / "fibre_network_demo.py")], folder, variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything is as it must be." in done.stdout
+    assert "✗" not in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["ONUs", "active", "VOLTHA,", "devices", "32", "32", "32", "✓"] in lines
+    pages = sorted(path.relative_to(folder) for path in folder.rglob("*.html"))
+    assert [str(page) for page in pages] == [
+        f"demo-output/{tenant}/{name}.html"
+        for tenant in ("harbour", "northlight")
+        for name in ("dashboard", "network-report")
+    ]
+    for page in pages:
+        text = (folder / page).read_text(encoding="utf-8")
+        assert 'src="http' not in text
+        assert 'href="http' not in text
+    assert not (tmp_path / "not-used").exists()
+    for secret in ("aurora-4711", "lighthouse-0815", "north-events-key", "harbour-events-key"):
+        assert secret not in done.stdout + done.stderr
+
+
+def test_a_count_that_is_not_what_it_must_be_fails_the_fibre_network_demo(
+    charts: None, checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    spec = importlib.util.spec_from_file_location("fibre_demo", checkout / "examples" / "fibre_network_demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    demo = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "fibre_demo", demo)
+    spec.loader.exec_module(demo)
+    right = demo.Count("flows", "VOLTHA", (128, 80), (128, 80))
+    wrong = demo.Count("flows", "VOLTHA", (128, 79), (128, 80))
+    assert demo.show_table(Console(width=120), [right]) is True
+    assert demo.show_table(Console(width=120), [right, wrong]) is False
+    assert "✗" in capsys.readouterr().out
