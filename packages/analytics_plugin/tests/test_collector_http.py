@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector import Collector, CollectorConfig
@@ -253,6 +254,21 @@ async def test_a_full_spool_asks_to_come_again(engine: None, tmp_path: Path) -> 
         events = [{"event": "x", "properties": {"text": "y" * 3000}}]
         async with session.post("/v1/events", json=events, headers=key("key-a")) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+
+
+async def test_a_row_that_the_engine_refuses_is_put_aside_and_holds_nobody_up(engine: None, tmp_path: Path) -> None:
+    async with Collector(CollectorConfig(data_dir=tmp_path, port=0)) as running:
+        good = [parse_event({"event": "good", "event_id": f"g{number}"}) for number in range(20)]
+        bad = msgspec.structs.replace(parse_event({"event": "bad", "event_id": "b"}), amount="a lot")
+        await running.intake.take("a", [*good[:7], bad, *good[7:]])
+        assert await running.settled()
+        rows = await running.store.query("SELECT event_name, count() AS n FROM events GROUP BY event_name")
+        assert rows.dicts() == [{"event_name": "good", "n": 20}]
+        rollup = await running.store.query("SELECT sum(events) AS n FROM events_per_minute")
+        assert rollup.dicts() == [{"n": 20}]
+        refused = json.loads((tmp_path / "refused.ndjson").read_text())
+        assert refused["event"]["event_id"] == "b"
+        assert "amount" in refused["reason"]
 
 
 async def test_a_rule_that_makes_no_sense_says_why(web: aiohttp.ClientSession) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dotmac_isp.plugins.core.errors import NotReady
 from dotmac_isp.plugins.core.model import DeviceEvent, HealthStatus, PluginContext
 
 
@@ -116,6 +118,37 @@ async def test_two_tenants_with_one_key_see_their_own_events(bench: Any) -> None
     for plugin, name in ((first, "only_a"), (second, "only_b")):
         rows = (await plugin.query({"group_by": ["event_name"]}))["rows"]
         assert rows == [{"event_name": name, "value": 1}]
+
+
+async def test_the_system_tenant_is_a_tenant_of_its_own(bench: Any) -> None:
+    system, tenant = await bench.started(None), await bench.started("tenant_a")
+    await system.track_event({"event_type": "host_started"})
+    assert (await system.generate_report("summary", {"period": "last_24_hours"}))["totals"]["events"] == 1
+    assert (await tenant.generate_report("summary", {"period": "week"}))["totals"]["events"] == 0
+
+
+async def test_when_the_disk_space_for_waiting_events_is_used_up_nothing_is_taken_by_halves(bench: Any) -> None:
+    plugin = await bench.started(max_buffer_mb=1)
+    await bench.service.stop()
+    event = {"event_type": "x", "properties": {"text": "y" * 30_000}}
+    taken = len([await plugin.track_event(event) for _ in range(30)])
+    with pytest.raises(NotReady, match="is full"):
+        await plugin.track_events_batch([event] * 10)
+    await bench.service.start()
+    report = None
+    while report is None:
+        with contextlib.suppress(NotReady):
+            report = await plugin.generate_report("summary")
+    assert report["totals"]["events"] == taken
+    await plugin.track_event(event)
+
+
+async def test_an_event_for_another_tenant_is_refused(bench: Any) -> None:
+    plugin = await bench.started()
+    with pytest.raises(
+        ValueError, match="tenant_id: 'tenant_b' given, expected 'tenant_a', the tenant of this instance"
+    ):
+        await plugin.track_event({"event_type": "x", "tenant_id": "tenant_b"})
 
 
 async def test_health_is_good_when_events_flow(bench: Any) -> None:

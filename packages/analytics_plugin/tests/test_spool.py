@@ -125,6 +125,19 @@ def test_released_segments_are_gone_and_the_count_goes_on(tmp_path: Path) -> Non
     log.close()
 
 
+def test_a_grown_segment_that_is_done_gives_its_room_back(tmp_path: Path) -> None:
+    log = opened(tmp_path, max_bytes=1000, segment_bytes=10_000)
+    for number in range(40):
+        log.append([(1, b"%d" % number * 100)])
+        log.release(log.last_seq)
+    assert log.last_seq == 40
+    log.close()
+    log = opened(tmp_path, max_bytes=1000, segment_bytes=10_000)
+    assert log.append([(1, b"next")]) == [41]
+    assert everything(log, 41) == [b"next"]
+    log.close()
+
+
 def test_two_spools_never_share_a_name(tmp_path: Path) -> None:
     first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
     assert first.spool_id != second.spool_id

@@ -6,11 +6,12 @@ the kernel drops with the process) and delivers what others left behind.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
-from ._spool import Cursor, Record, SegmentLog, SpoolReader
+from ._spool import Cursor, GroupCommit, Record, SegmentLog, SpoolReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,32 +30,39 @@ class Outbox:
         self._lock_fd = lock_fd
         self.log = SegmentLog(folder, max_bytes=max_bytes, segment_bytes=_SEGMENT_BYTES)
         self._cursor = Cursor(folder / "sent.cursor", sync=False)
+        self._commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(self.log.append, name="outbox")
         self.log.open()
         self._cursor.load()
         # A cursor from before a crash may be old (duplicates are sifted out), never new.
         self._cursor.done = min(self._cursor.done, self.log.last_seq)
         self._reader = SpoolReader(self.log, max(self._cursor.done + 1, self.log.first_seq))
 
+    async def put(self, events: int, payload: bytes) -> None:
+        """Wait until the payload is on disk. Raises `SpoolFullError`."""
+        await self._commits.submit((events, payload))
+
     def next(self, max_events: int) -> list[Record]:
         """What is to be sent next; the same again until `delivered`."""
         self._reader.seek(max(self._cursor.done + 1, self.log.first_seq))
         return self._reader.read(max_events=max_events, max_bytes=1024 * 1024)
 
-    def delivered(self, seq: int) -> None:
+    async def delivered(self, seq: int) -> None:
         """The collector has everything up to this record on its disk."""
-        self._cursor.save(seq)
+        await self._commits.run(lambda: self._release(seq))
 
-    @property
-    def done(self) -> int:
-        return self._cursor.done
+    def _release(self, seq: int) -> int:
+        self._cursor.save(seq)
+        self.log.release(seq)
+        return seq
 
     @property
     def waiting(self) -> int:
         """Records that are not delivered."""
         return max(0, self.log.last_seq - self._cursor.done)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the folder up; another instance may deliver what is left."""
+        await self._commits.close()
         self.log.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
@@ -82,16 +90,19 @@ def claim_outbox(folder: Path, max_bytes: int) -> Outbox:
     raise OSError(f"all {_MOST} outboxes below {folder} are in use")
 
 
-def left_behind(folder: Path, max_bytes: int) -> list[Outbox]:
+async def left_behind(folder: Path, max_bytes: int) -> list[Outbox]:
     """Outboxes of instances that are gone which still have something to deliver. Close each when done."""
+    boxes = await asyncio.to_thread(_claim_all, folder, max_bytes)
+    for box in [box for box in boxes if not box.waiting]:
+        boxes.remove(box)
+        await box.close()
+    return boxes
+
+
+def _claim_all(folder: Path, max_bytes: int) -> list[Outbox]:
     found = []
     for place in sorted(folder.glob("outbox-*")):
         descriptor = _claim(place)
-        if descriptor is None:
-            continue
-        outbox = Outbox(place, descriptor, max_bytes)
-        if outbox.waiting:
-            found.append(outbox)
-        else:
-            outbox.close()
+        if descriptor is not None:
+            found.append(Outbox(place, descriptor, max_bytes))
     return found

@@ -16,7 +16,7 @@ from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._plain import EventError, as_mapping, shown
-from ._spool import GroupCommit, SpoolFullError, write_atomically
+from ._spool import SpoolFullError, write_atomically
 from .events import BatchResult, Event, Rejection, parse_event
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         self._outbox: Outbox | None = None
         self._client: CollectorClient | None = None
         self._sender: Sender | None = None
-        self._commits: GroupCommit[tuple[int, bytes], int] | None = None
         self._sending: asyncio.Task[Any] | None = None
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._accepted = 0
@@ -64,7 +63,6 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         settings = self.api.settings
         await self.api.secrets.require(API_KEY)
         self._outbox = await asyncio.to_thread(claim_outbox, self.api.data_dir, settings.max_buffer_mb * 1024 * 1024)
-        self._commits = GroupCommit(self._outbox.log.append, name=f"{self.api.plugin_id} spool")
         self._client = CollectorClient(settings, self.api.secrets, self.api.tenant_id)
         self._sender = Sender(self._client, self._outbox, settings, self.api.logger)
 
@@ -103,13 +101,11 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
                 await asyncio.wait_for(self._sender.flush(), _LAST_SECONDS)
 
     async def cleanup(self) -> None:
-        if self._commits is not None:
-            await self._commits.close()
         if self._client is not None:
             await self._client.close()
         if self._outbox is not None:
-            await asyncio.to_thread(self._outbox.close)
-        self._commits = self._client = self._outbox = self._sender = None
+            await self._outbox.close()
+        self._client = self._outbox = self._sender = None
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -164,8 +160,6 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
 
     async def _take(self, events: Sequence[Event]) -> tuple[list[Event], list[str]]:
         """Put what is new on disk. Identifiers of a while ago are known here; the collector knows them all."""
-        if self._commits is None:
-            raise LifecycleError("the analytics plugin is not initialised, so it cannot take events")
         fresh: dict[str, Event] = {}
         duplicates: list[str] = []
         for event in events:
@@ -180,7 +174,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     async def _store(self, events: list[Event]) -> None:
         payload = b"\n".join(msgspec.json.encode(event) for event in events) + b"\n"
         try:
-            await self._commits_of().submit((len(events), payload))
+            await self._outbox_of().put(len(events), payload)
         except SpoolFullError as error:
             raise NotReady(
                 str(error),
@@ -356,10 +350,10 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
             raise LifecycleError("the analytics plugin is not initialised")
         return self._client
 
-    def _commits_of(self) -> GroupCommit[tuple[int, bytes], int]:
-        if self._commits is None:
+    def _outbox_of(self) -> Outbox:
+        if self._outbox is None:
             raise LifecycleError("the analytics plugin is not initialised")
-        return self._commits
+        return self._outbox
 
 
 def _id_of(raw: Any) -> str:

@@ -115,21 +115,20 @@ class Sender:
             self.last_error = ""
 
     async def _deliver_left_behind(self) -> None:
-        boxes = await asyncio.to_thread(left_behind, self._outbox.folder.parent, self._max_bytes)
+        boxes = await left_behind(self._outbox.folder.parent, self._max_bytes)
         try:
             for box in boxes:
                 await self._empty(box)
         finally:
             for box in boxes:
-                box.close()
+                await box.close()
 
     async def _empty(self, box: Outbox) -> None:
         size = min(self._batch_size, _MOST_IN_REQUEST)
         while records := await asyncio.to_thread(box.next, size):
             for lines in _requests(records, size):
                 await self._send(lines)
-            await asyncio.to_thread(box.delivered, records[-1].seq)
-            await asyncio.to_thread(box.log.release, box.done)
+            await box.delivered(records[-1].seq)
 
     async def _send(self, lines: list[bytes]) -> None:
         try:

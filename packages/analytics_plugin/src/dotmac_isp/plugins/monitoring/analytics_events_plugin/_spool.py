@@ -15,7 +15,6 @@ import os
 import struct
 import uuid
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -203,6 +202,9 @@ class SegmentLog:
     def _writable(self) -> _Segment:
         if self._segments and self._segments[-1].size < self._segment_bytes:
             return self._segments[-1]
+        return self._new_segment()
+
+    def _new_segment(self) -> _Segment:
         if self._fd >= 0:
             os.close(self._fd)
         first = self.last_seq + 1
@@ -212,7 +214,13 @@ class SegmentLog:
         return self._segments[-1]
 
     def release(self, done: int) -> None:
-        """Delete the segments whose records all have numbers up to `done`. The last segment stays: it keeps the count."""
+        """Delete the segments whose records all have numbers up to `done`.
+
+        The last one keeps the count; when it has grown and nothing of it is needed, an empty one takes its place.
+        """
+        grown = min(self._segment_bytes, self._max_bytes or self._segment_bytes) // 4
+        if self._segments and self.last_seq <= done and self._segments[-1].size > grown:
+            self._new_segment()
         while len(self._segments) > 1 and self._segments[0].last <= done:
             self._segments.pop(0).path.unlink(missing_ok=True)
 
@@ -325,14 +333,15 @@ class Cursor:
 class GroupCommit(Generic[T, R]):
     """Many callers, one flush: whatever came in while the disk was busy goes together in the next round.
 
-    `commit` runs in a thread of its own, one round at a time, and returns one result (or exception) for each item.
+    `commit` runs in a thread, one round at a time, and returns one result (or exception) for each item. No thread is kept in between:
+    a host has thousands of these.
     """
 
     def __init__(self, commit: Callable[[list[T]], Sequence[R | BaseException]], *, name: str, most: int = 512) -> None:
         self._commit = commit
         self._most = most
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._one_at_a_time = asyncio.Lock()
         self._round: asyncio.Task[None] | None = None
         self._name = name
 
@@ -345,26 +354,26 @@ class GroupCommit(Generic[T, R]):
         return await future
 
     async def _rounds(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             taken, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             items = [item for item, _ in taken]
             try:
-                results = await loop.run_in_executor(self._executor, self._commit, items)
+                async with self._one_at_a_time:
+                    results = await asyncio.to_thread(self._commit, items)
             except Exception as error:  # noqa: BLE001 - every waiting caller is told, whatever it was
                 results = [error] * len(items)
             for (_, future), result in zip(taken, results, strict=True):
                 _settle(future, result)
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Run something else in the committing thread, between rounds."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Run something else between rounds, so that it has what `commit` uses to itself."""
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(work)
 
     async def close(self) -> None:
-        """Commit what waits, then end the thread."""
+        """Commit what waits."""
         if self._round is not None:
             await asyncio.wait([self._round])
-        self._executor.shutdown(wait=True)
 
 
 def _settle(future: asyncio.Future[R], result: R | BaseException) -> None:

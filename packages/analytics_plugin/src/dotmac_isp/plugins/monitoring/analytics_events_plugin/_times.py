@@ -13,8 +13,19 @@ from ._plain import EventError
 __all__ = ["clock_text", "moment", "span"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_WORDS: Final = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_WORDS: Final = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86400,
+    "week": 604800,
+    "month": 30 * 86400,
+    "quarter": 91 * 86400,
+    "year": 365 * 86400,
+}
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+#: `7 days`, `last_24_hours`, `last week`.
+_LONG_SPAN: Final = re.compile(rf"(?:last[ _])?(\d*)[ _]?({'|'.join(_WORDS)})s?")
 _MOST: Final = 3660 * 86400
 
 
@@ -34,10 +45,11 @@ def _span(value: object) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.strip().lower()
-    if text in _WORDS:
-        return float(_WORDS[text])
-    found = _SPAN.fullmatch(text)
-    return float(found.group(1)) * _UNITS[found.group(2)] if found else None
+    if found := _SPAN.fullmatch(text):
+        return float(found.group(1)) * _UNITS[found.group(2)]
+    if found := _LONG_SPAN.fullmatch(text):
+        return float(found.group(1) or 1) * _WORDS[found.group(2)]
+    return None
 
 
 def moment(value: object, field: str, *, now: float | None = None) -> float:
