@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -15,6 +14,9 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     VolthaError,
     VolthaIntegrationPlugin,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 SERVICE = {"s_tag": 900, "bandwidth_down": 100000, "bandwidth_up": 50000}
 

@@ -1,0 +1,71 @@
+"""`dotmac-plugins voltha …` as an operator types it, with a short-lived host, against a running VOLTHA."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytest.importorskip("dotmac_plugins_console", reason="the console package is not installed")
+
+
+@pytest.fixture
+def voltha(target: Any, tmp_path: Path) -> Callable[..., Any]:
+    environment = {
+        **os.environ,
+        "DOTMAC_HOME": str(tmp_path),
+        "VOLTHA_HOST": target.host,
+        "VOLTHA_PORT": str(target.port),
+        "VOLTHA_USERNAME": "dev_user",
+        "VOLTHA_PASSWORD": "dev_pass",
+    }
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dotmac_plugins_console", "voltha", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    return run
+
+
+async def test_an_operator_brings_a_subscriber_up_and_down(voltha: Any, target: Any) -> None:
+    if target.simulator is None:
+        pytest.skip("needs the simulator")
+    serial = target.simulator.serial_numbers[0]
+    code, out, err = await voltha("olt", "add", target.olts[0], "--json")
+    assert (code, json.loads(out)["status"]) == (0, "active"), err
+    code, out, err = await voltha("onu", "add", "BBSIM_OLT_10", serial, "--pon", "0", "--json")
+    assert (code, json.loads(out)["onu_id"]) == (0, 1), err
+    service = ("--s-tag", "900", "--down", "100000", "--up", "50000")
+    code, out, err = await voltha("subscriber", "add", serial, "sub-1", *service, "--deadline", "20", "--json")
+    assert (code, json.loads(out)["created"]) == (0, True), err
+    code, out, err = await voltha("subscriber", "list")
+    assert code == 0, err
+    assert "sub-1" in out
+    assert "s_tag=900" in out
+    code, out, err = await voltha("subscriber", "remove", serial, "sub-1", "--json")
+    assert (code, json.loads(out)["flows"]) == (0, 4), err
+    code, out, err = await voltha("devices")
+    assert (code, out.count("BBSM000a")) == (0, 4), err
+
+
+async def test_a_mistake_is_told_with_its_remedy(voltha: Any) -> None:
+    code, _, err = await voltha("status", "NOSUCH")
+    assert (code, "NOSUCH" in err, "Traceback" in err) == (1, True, False)
+    code, out, _ = await voltha("olt", "add", "somewhere", "--json")
+    assert code == 1
+    assert "host:port" in json.loads(out)["error"]["remedy"]
