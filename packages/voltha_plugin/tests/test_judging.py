@@ -121,6 +121,16 @@ def test_an_onu_is_ready_when_it_takes_flows(states: dict[str, str], status: str
     assert (device.status, device.is_ready) == (status, ready)
 
 
+def test_an_onu_is_off_when_its_adapter_is_done() -> None:
+    off = onu(admin="DISABLED", oper="UNKNOWN")
+    assert not off.is_switched_off, "the reason comes a moment later"
+    assert not onu(admin="DISABLED", reason="omci-admin-lock").is_switched_off
+    assert onu(admin="DISABLED", oper="UNKNOWN", reason="omci-admin-lock").is_switched_off
+    assert onu(admin="DISABLED", oper="DISCOVERED", connect="UNREACHABLE").is_switched_off
+    assert olt(admin="DISABLED", oper="UNKNOWN").is_switched_off
+    assert not onu(reason="omci-admin-lock").is_ready
+
+
 def told(before: list[DeviceView], after: list[DeviceView]) -> list[str]:
     return [event.event_type for event in changes(before, after, source="voltha_integration", tenant_id="t")]
 

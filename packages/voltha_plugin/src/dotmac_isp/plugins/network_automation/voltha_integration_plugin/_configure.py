@@ -83,8 +83,8 @@ async def _switch(session: Session, device: DeviceView, *, enabled: bool, follow
         now = await session.client.device(device.id)
         if now is None:
             return Seen(reached=False, state="gone from VOLTHA"), False
-        reached = now.is_active if enabled else now.admin == "DISABLED" and now.oper != "ACTIVE"
+        reached = now.is_ready if enabled else now.is_switched_off
         return Seen(reached=reached, state=now.state), True
 
-    wanted = "ENABLED/ACTIVE/REACHABLE" if enabled else "DISABLED"
+    wanted = "ENABLED/ACTIVE/REACHABLE and ready" if enabled else "DISABLED"
     await follower.until(f"{device.kind.upper()} {device.key} to be {wanted}", look)

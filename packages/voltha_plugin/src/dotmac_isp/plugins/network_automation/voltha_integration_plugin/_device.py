@@ -43,6 +43,8 @@ _READY_REASONS: Final = frozenset(
 )
 #: The reason after a power cycle or reboot: the ONU has none of its flows any more, whatever VOLTHA lists (surprise 7).
 _EMPTY_REASON: Final = "initial-mib-downloaded"
+#: The reason of a disabled ONU whose user ports are locked.
+_LOCKED_REASON: Final = "omci-admin-lock"
 _SHOWN: Final = 10
 
 
@@ -90,6 +92,13 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     def is_ready(self) -> bool:
         """An OLT with its logical device, or an ONU that takes flows."""
         return self.is_active and (bool(self.parent_id) if self.is_olt else self.reason in _READY_REASONS)
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Disabled, with its adapter done: the ONU's user ports are locked (the reason follows the states by some 30 ms)."""
+        if self.admin != "DISABLED" or self.oper == "ACTIVE":
+            return False
+        return self.is_olt or self.connect != "REACHABLE" or self.reason == _LOCKED_REASON
 
     @property
     def has_lost_flows(self) -> bool:
