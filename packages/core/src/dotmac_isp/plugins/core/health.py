@@ -32,6 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: … and given up after this.
     initialize: float = 60.0
     activate: float = 120.0
+    #: The first wait before an instance that was not ready, or failed, is tried again; each further one is twice as long.
+    retry_first: float = _FIRST_RETRY
     deactivate: float = 30.0
     cleanup: float = 30.0
     health_check: float = 10.0
@@ -47,9 +49,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     give_up_window: float = 3600.0
 
 
-def backoff(attempt: int, *, asked: float | None = None, jitter: Callable[[], float] = random.random) -> float:
-    """Seconds until the next try: 5·2ⁿ up to 600 s, at least what was asked (up to a day), and up to a tenth more at random."""
-    delay = min(_FIRST_RETRY * 2.0 ** min(attempt, 10), _LONGEST_RETRY)
+def backoff(
+    attempt: int,
+    *,
+    asked: float | None = None,
+    first: float = _FIRST_RETRY,
+    jitter: Callable[[], float] = random.random,
+) -> float:
+    """Seconds until the next try: first·2ⁿ up to 600 s, at least what was asked (up to a day), and up to a tenth more at random."""
+    delay = min(first * 2.0 ** min(attempt, 10), _LONGEST_RETRY)
     if asked is not None:
         delay = max(delay, min(asked, _LONGEST_ASKED))
     return delay * (1.0 + jitter() / 10.0)

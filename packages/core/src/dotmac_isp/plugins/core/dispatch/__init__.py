@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._caller import HookCall, TenantHooks, fill_context, next_request_id
+from ._caller import HookCall, PluginRelay, TenantHooks, fill_context, next_request_id
 from ._gate import Failed, Gate, Pending, error_of, kind_of
 from ._handle import Method, public_methods
 from ._member import Member, Seat
@@ -15,6 +15,7 @@ __all__ = [
     "Member",
     "Method",
     "Pending",
+    "PluginRelay",
     "Seat",
     "TenantHooks",
     "TenantRegistry",

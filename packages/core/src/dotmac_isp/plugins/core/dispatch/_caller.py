@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ._gate import Gate
     from ._registry import HookPlan, HookSeat, TenantRegistry
 
-__all__ = ["HookCall", "TenantHooks", "fill_context", "next_request_id"]
+__all__ = ["HookCall", "PluginRelay", "TenantHooks", "fill_context", "next_request_id"]
 
 _PROCESS: Final = f"{os.getpid():x}"
 _NUMBERS: Final = itertools.count(1)
@@ -263,3 +263,15 @@ class TenantHooks:
         call = HookCall(name, tenant_id, registry, gate, without)
         setattr(self, name, call)
         return call
+
+
+class PluginRelay(TenantHooks):
+    """The hooks that a plugin may call (`api.HookRelay`): those of devices and metrics.
+
+    The others are the host's: a plugin that could call `provide_secret` would read every tenant's secrets.
+    """
+
+    def __getattr__(self, name: str) -> HookCall:
+        if name in HOOKS and HOOKS[name].family not in {"device", "metrics"}:
+            raise AttributeError(f"the hook {name!r} is called by the host alone")
+        return super().__getattr__(name)

@@ -73,6 +73,11 @@ class TaskKeeper:
         self._tasks.pop((plugin_id, tenant_id), None)
         return []
 
+    async def end_all(self, *, patience: float) -> list[asyncio.Task[Any]]:
+        """End what is left of every instance, as `end` does."""
+        ends = [self.end(*owner, patience=patience) for owner in list(self._tasks)]
+        return [task for left in await asyncio.gather(*ends) for task in left]
+
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> Any:
         context = options.get("context")
         scope = current_scope.get() if context is None else context.get(current_scope)

@@ -6,6 +6,7 @@ from ._house import House, Tenant
 from ._instance import Instance, instance_folder, provides_secrets
 from ._states import StateMachine, StateRecord
 from ._status import InstanceStatus
+from ._whole import to_the_end, wait_out
 
 __all__ = [
     "House",
@@ -16,4 +17,6 @@ __all__ = [
     "Tenant",
     "instance_folder",
     "provides_secrets",
+    "to_the_end",
+    "wait_out",
 ]

@@ -60,6 +60,9 @@ class House(Protocol):
     def redact(self, text: str) -> str: ...
     def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage: ...
     def hooks_without(self, tenant_id: str | None, plugin_id: str) -> HookRelay: ...
+    def relay_for(self, tenant_id: str | None, plugin_id: str) -> HookRelay:
+        """The hooks that a plugin may call itself."""
+
     def registry_of(self, tenant_id: str | None) -> TenantRegistry: ...
     def report(self, scope: CallScope, error: BaseException) -> None: ...
     def run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
@@ -68,6 +71,10 @@ class House(Protocol):
     @property
     def before_activation(self) -> Callable[[Instance], Awaitable[None]]:
         """Starts what the plugin needs once per host, and tells it about the instance."""
+
+    @property
+    def fell(self) -> Callable[[Instance], Awaitable[None]]:
+        """The instance was stopped for its failures: what requires it must be, too."""
 
     @property
     def retry(self) -> Callable[[Instance], Awaitable[None]]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import pluggy
+
 from ..discovery import load_class
 from ..dispatch import Failed, Member, Method, Seat, kind_of, public_methods
-from ..errors import LicenceError, LifecycleError, NotReady, PermissionDeniedError
+from ..errors import LicenceError, LifecycleError, NotReady, PermissionDeniedError, StepError
 from ..health import Breaker, GiveUpRule, backoff
-from ..hosting import InlineAPI
+from ..hosting import InlineAPI, told
 from ..model import (
     Failure,
     FailureKind,
@@ -28,9 +31,11 @@ from ..model import (
 )
 from ..secrets import InstanceSecrets
 from ..telemetry import instance_logger
+from ._said import plain_numbers, plain_report
 from ._states import StateMachine
 from ._status import InstanceStatus
 from ._steps import StepRunner
+from ._whole import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,10 +159,17 @@ class Instance:
         found = self._methods[name] = Method(self._house.gate, self.member, name, getattr(self._object, name))
         return found
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the plugin's object is there, active or not."""
+        return self._object is not None
+
     # steps
 
     async def initialize(self) -> None:
         """Make the plugin's object and let it prepare. Raises `SecretMissingError`, `StepError`, or what the plugin raised on purpose."""
+        if self._object is not None:
+            await to_the_end(self._release())
         self._move(_S.INITIALIZING, "load")
         try:
             self._check_allowed()
@@ -170,7 +182,7 @@ class Instance:
             await self._steps.run(self._object, "initialize", self._house.limits.initialize)
             self._check_hooks()
         except BaseException as error:
-            await self._recover("initialize", error)
+            await to_the_end(self._recover("initialize", error))
             raise
         self._move(_S.INITIALIZED, "loaded")
         await self._announce("on_initialized")
@@ -184,12 +196,12 @@ class Instance:
         try:
             await self._house.before_activation(self)
             await self._steps.run(self._object, "activate", self._house.limits.activate)
+            self._house.registry_of(self.ref.tenant_id).register(self._object, self.member, name=self.ref.plugin_id)
         except BaseException as error:
-            await self._recover("activate", error)
+            await to_the_end(self._recover("activate", error))
             raise
         self._attempts = 0
         self.member.breaker.succeeded()
-        self._house.registry_of(self.ref.tenant_id).register(self._object, self.member, name=self.ref.plugin_id)
         # Nothing may be awaited between the registration and the state: a call must never find one without the other.
         self.member.accepting = True
         self._move(_S.ACTIVE, "started")
@@ -198,8 +210,10 @@ class Instance:
 
     async def deactivate(self, reason: str = "stopped", *, into: PluginState = _S.INITIALIZED) -> None:
         """Take no calls any more, let those under way end, stop the plugin's work. Always ends; what fails is reported."""
-        if self.state is not _S.ACTIVE:
-            return
+        if self.state is _S.ACTIVE:
+            await to_the_end(self._deactivate(reason, into))
+
+    async def _deactivate(self, reason: str, into: PluginState) -> None:
         assert self._object is not None  # noqa: S101 - an active instance has its object
         self._close(reason)
         self._house.registry_of(self.ref.tenant_id).unregister(self.ref.plugin_id)
@@ -213,6 +227,9 @@ class Instance:
 
     async def unload(self, reason: str = "unloaded") -> None:
         """Release everything and be gone. Always ends; what fails is reported."""
+        await to_the_end(self._unload(reason))
+
+    async def _unload(self, reason: str) -> None:
         self._cancel_retry()
         await self.deactivate(reason)
         if self.state is _S.UNLOADED:
@@ -231,7 +248,7 @@ class Instance:
         self._cancel_retry()
         if self.state is _S.ACTIVE:
             await self.deactivate(reason, into=_S.SUSPENDED)
-        elif self.state not in {_S.CREATED, _S.UNLOADED, _S.DISABLED}:
+        elif self.state not in {_S.SUSPENDED, _S.UNLOADED, _S.DISABLED}:
             self._move(_S.SUSPENDED, reason)
 
     async def resume(self, reason: str) -> None:
@@ -248,7 +265,7 @@ class Instance:
     async def restart(self, reason: str) -> None:
         """Stop, release, make anew and start: the remedy for what cannot be changed in place."""
         await self.deactivate(reason)
-        await self._begin_anew(reason)
+        await to_the_end(self._begin_anew(reason))
         await self.activate()
 
     async def apply_settings(self, new: ResolvedSettings) -> tuple[Sequence[SettingChange], bool]:
@@ -259,8 +276,11 @@ class Instance:
             return changes, False
         self._api.settings = new.model
         if self.state is not _S.ACTIVE:
-            await self._begin_anew("settings changed")
-            await self.initialize()
+            # What is suspended or held back stays so; its next start makes the object anew.
+            await to_the_end(self._release())
+            if self.state is _S.INITIALIZED:
+                self._rest(_S.HELD_BACK, "settings changed")
+                await self.initialize()
             return changes, True
         if await self._tell("on_settings_changed", changes=changes):
             return changes, False
@@ -289,13 +309,12 @@ class Instance:
             self.health = HealthReport(status=resting, message=f"{self.state.value}: {self.reason}")
             return self.health
         outcome = await self._steps.outcome(self._object, "health_check", self._house.limits.health_check)
+        if not self.member.accepting:
+            return self.health  # it was stopped meanwhile
         if isinstance(outcome, Failed):
             self.health = HealthReport(status=HealthStatus.UNHEALTHY, message=str(outcome.failure))
-        elif isinstance(outcome, HealthReport):
-            self.health = outcome
         else:
-            text = f"health_check must give a HealthReport, and gave {type(outcome).__name__}"
-            self.health = HealthReport(status=HealthStatus.UNHEALTHY, message=text)
+            self.health = plain_report(outcome, self._house.redact)
         if self.switched_off and self.health.healthy:
             text = f"features off for want of secrets: {', '.join(self.switched_off)}"
             self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
@@ -306,11 +325,11 @@ class Instance:
         if self.state is not _S.ACTIVE or self._object is None:
             return {}
         outcome = await self._steps.outcome(self._object, "get_metrics", self._house.limits.health_check)
-        return dict(outcome) if isinstance(outcome, dict) else {}
+        return plain_numbers(self.ref, outcome)
 
     def hold_back(self, reason: str) -> None:
         """Something that it requires is not there."""
-        if self.state is not _S.ACTIVE:
+        if self.state not in {_S.ACTIVE, _S.SUSPENDED, _S.UNLOADED}:
             self._rest(_S.HELD_BACK, reason)
 
     def misconfigured(self, reason: str) -> None:
@@ -340,21 +359,23 @@ class Instance:
             storage=house.storage_for(ref.tenant_id, ref.plugin_id),
             logger=instance_logger(ref.plugin_id, ref.tenant_id),
             metrics=self.member.metrics.recorder,
-            hooks=house.hooks_without(ref.tenant_id, ref.plugin_id),
+            hooks=house.relay_for(ref.tenant_id, ref.plugin_id),
             data_dir=instance_folder(house.home, ref),
             report=house.report,
             secret_changed=house.secret_changed if provides_secrets(self.plugin) else None,
         )
 
     def _move(self, state: PluginState, reason: str) -> None:
-        self._states.move(state, self._house.redact(reason))
+        reason = self._house.redact(reason)
+        self._states.move(state, reason)
+        if state is not _S.ACTIVE:
+            self._close(f"{state.value}: {reason}")
         self._house.telemetry.set_state(self.ref.plugin_id, self.ref.tenant_id, state)
         self._house.audit.record(
             "lifecycle", state.value, detail=reason, plugin_id=self.ref.plugin_id, tenant_id=self.ref.tenant_id
         )
 
     def _rest(self, state: PluginState, reason: str) -> None:
-        self._close(f"{state.value}: {reason}")
         self._move(state, reason)
 
     def _close(self, why: str) -> None:
@@ -371,7 +392,10 @@ class Instance:
     def _check_hooks(self) -> None:
         """Let pluggy compare the hooks' arguments now, so that a wrong one fails the load and not the start."""
         registry = self._house.registry_of(self.ref.tenant_id)
-        registry.register(self._object, self.member, name=self.ref.plugin_id)
+        try:
+            registry.register(self._object, self.member, name=self.ref.plugin_id)
+        except pluggy.PluginValidationError as error:
+            raise StepError(f"{self.ref}: a hook is not as specified: {error}", step="initialize") from error
         registry.unregister(self.ref.plugin_id)
 
     async def _recover(self, step: str, error: BaseException) -> None:
@@ -388,7 +412,7 @@ class Instance:
         self._rest(state, reason)
         if self.wanted_active and state in {_S.RETRYING, _S.FAILED} and failure.kind is not FailureKind.CANCELLED:
             asked = error.retry_after if isinstance(error, NotReady) else None
-            self._schedule_retry(backoff(self._attempts, asked=asked))
+            self._schedule_retry(backoff(self._attempts, asked=asked, first=self._house.limits.retry_first))
         await self._announce("on_failed", failure=failure)
 
     def _failure(self, step: str, error: BaseException) -> Failure:
@@ -397,7 +421,7 @@ class Instance:
             tenant_id=self.ref.tenant_id,
             operation=step,
             kind=kind_of(error),
-            message=self._house.redact(str(error) or type(error).__name__),
+            message=self._house.redact(told(error)),
             error_type=type(error).__name__,
         )
 
@@ -410,6 +434,8 @@ class Instance:
         function = getattr(self._object, hook, None)
         if function is None:
             return False
+        takes = inspect.signature(function).parameters
+        values = {name: value for name, value in values.items() if name in takes}
         seat = Seat(self.member, hook, function)
         context = PluginContext(tenant_id=self.ref.tenant_id, request_id=f"{hook}-{time.time_ns():x}")
         outcome = await self._house.gate.call(seat, context, (), values)
@@ -470,11 +496,13 @@ class Instance:
 
     async def _stop_for(self, failure: Failure, state: PluginState, reason: str) -> None:
         async with self.lock:
-            if self.state is _S.ACTIVE:
-                await self.deactivate(reason)
-                await self._release()
-                self._rest(state, reason)
-                await self._announce("on_failed", failure=failure)
+            if self.state is not _S.ACTIVE:
+                return
+            await self.deactivate(reason)
+            await self._release()
+            self._rest(state, reason)
+            await self._announce("on_failed", failure=failure)
+        await self._house.fell(self)
 
 
 def provides_secrets(plugin: InstalledPlugin) -> bool:

@@ -7,6 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import PluginError
 from ..model import MetricSample, PluginState
 
 if TYPE_CHECKING:
@@ -52,10 +53,13 @@ async def collect_all(building: Building, instances: Iterable[Instance]) -> None
     for instance in instances:
         if instance.state is not PluginState.ACTIVE:
             continue
-        numbers = await instance.plugin_metrics()
         samples = []
-        for name, value in numbers.items():
-            instance.member.metrics.recorder.set(name, float(value))
-            samples.append(MetricSample(name=name, value=float(value), labels={"plugin": instance.ref.plugin_id}))
+        for name, value in (await instance.plugin_metrics()).items():
+            try:
+                instance.member.metrics.recorder.set(name, value)
+            except (PluginError, ValueError) as error:
+                _LOG.warning("%s: the metric %r cannot be kept: %s", instance.ref, name, error)
+            else:
+                samples.append(MetricSample(name=name, value=value, labels={"plugin": instance.ref.plugin_id}))
         if samples:
             await building.hooks_without(instance.ref.tenant_id, instance.ref.plugin_id).on_metrics(samples=samples)

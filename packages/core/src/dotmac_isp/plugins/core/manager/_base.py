@@ -19,6 +19,7 @@ from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
@@ -82,6 +83,7 @@ class ManagerBase:
         self._intervals: Final = (health_interval, metrics_interval)
         self._at_once: Final = at_once
         self._building: Building | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._services: HostServices | None = None
         self._discovery: Discovery | None = None
         self._configuration: Configuration | None = None
@@ -229,6 +231,8 @@ class ManagerBase:
         return instance
 
     def _place(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> Instance:
+        if self._ending is not None:
+            raise LifecycleError("this PluginManager is stopping", remedy="Start it again, and load the plugin then")
         nothing = resolve(plugin.id, None, layers=())
         instance = Instance(plugin, ref.tenant_id, self._house, nothing, needs=self._needs(plugin.id))
         instance.environment = environment or self.environment

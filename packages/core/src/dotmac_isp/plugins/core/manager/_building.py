@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..audit import AuditTrail
-from ..dispatch import Gate, Member, TenantHooks, TenantRegistry
+from ..dispatch import Gate, Member, PluginRelay, TenantHooks, TenantRegistry
 from ..errors import PluginError
 from ..health import Breaker
 from ..hosting import BlockingWatch, Fence, TaskKeeper, told
@@ -59,6 +59,7 @@ class Building:
         providers: Iterable[SecretProvider],
         before_activation: Callable[[Instance], Coroutine[Any, Any, None]],
         retry: Callable[[Instance], Coroutine[Any, Any, None]],
+        fell: Callable[[Instance], Coroutine[Any, Any, None]],
         rotate: Callable[[str, str | None], Coroutine[Any, Any, None]],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -85,6 +86,7 @@ class Building:
         self.tenants: Final[dict[str | None, Tenant]] = {}
         self.before_activation: Final = before_activation
         self.retry: Final = retry
+        self.fell: Final = fell
         self._loop: Final = loop
         self._watch: Final = BlockingWatch(
             loop, self.fence, self.tasks, limit=limits.blocking, report=self._report_blocking
@@ -107,6 +109,9 @@ class Building:
         if self._background:
             await asyncio.wait(self._background, timeout=self.limits.cancellation)
         self._watch.stop()
+        left = await self.tasks.end_all(patience=self.limits.cancellation)
+        if left:
+            _LOG.error("these tasks of plugins outlive the host: %s", ", ".join(task.get_name() for task in left))
         self.tasks.uninstall()
         try:
             if self._storage is not None:
@@ -158,6 +163,9 @@ class Building:
 
     def _system_instances(self) -> list[Instance]:
         return list(self.tenant(None).instances.values())
+
+    def relay_for(self, tenant_id: str | None, plugin_id: str) -> PluginRelay:
+        return PluginRelay(tenant_id, self.registry_of(tenant_id), self.gate, without=plugin_id)
 
     def storage_for(self, tenant_id: str | None, plugin_id: str) -> Storage:
         return self.engine.scope(tenant_id, plugin_id)

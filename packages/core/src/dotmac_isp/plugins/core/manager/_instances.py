@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from ..dependencies import plan
-from ..errors import DependencyError, LifecycleError
+from ..errors import ConfigurationError, DependencyError, DiscoveryError, LifecycleError
+from ..lifecycle import to_the_end
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ._base import ManagerBase
 
@@ -40,24 +41,7 @@ class InstanceOperations(ManagerBase):
         `ConfigurationError`, `SecretMissingError`, `StepError`, or what the plugin raised on purpose; the instance's state says it, too.
         """
         ref = self._ref(plugin_id, tenant_id)
-        plugin = self.installed(plugin_id)
-        if configuration is not None:
-            self._overrides[ref] = dict(configuration)
-        self._check_enabled(plugin, ref, environment)
-        await self._load_required(plugin, ref, environment)
-        instance = self._instance(plugin, ref, environment)
-        async with instance.lock:
-            if instance.state in {_S.INITIALIZED, _S.ACTIVE}:
-                if configuration is not None:
-                    await instance.apply_settings(self._resolve(plugin, ref, instance.environment))
-                return instance.status()
-            if self._tenant_is_suspended(ref.tenant_id):
-                await instance.suspend("the tenant is suspended")
-                return instance.status()
-            instance.forget_failures()
-            instance.settings = self._settings_for(instance)
-            await instance.initialize()
-        return instance.status()
+        return (await self._load(ref, environment, configuration)).status()
 
     async def start_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
         """Activate the instance, with what it requires before it; it is loaded when it is not yet. Active already: no error.
@@ -65,21 +49,22 @@ class InstanceOperations(ManagerBase):
         Raises what stands in the way. For `NotReady` the retry is under way when this raises.
         """
         ref = self._ref(plugin_id, tenant_id)
-        instance = self._find(ref)
-        if instance is None or instance.state is _S.UNLOADED:
-            await self.load(plugin_id, tenant_id=tenant_id)
-            instance = self._existing(ref)
-        instance.wanted_active = True
-        if self._tenant_is_suspended(ref.tenant_id):
-            raise LifecycleError(
-                f"tenant {tenant_label(ref.tenant_id)} is suspended", remedy="resume_tenant switches it on again"
-            )
-        await self._start_required(instance)
-        async with instance.lock:
-            if instance.state is _S.ACTIVE:
-                return instance.status()
-            instance.forget_failures()
-            await instance.activate()
+        while True:
+            instance = self._find(ref)
+            if instance is None or not instance.loaded:
+                environment = None if instance is None else instance.environment
+                instance = await self._load(ref, environment, wanted_active=True)
+            instance.wanted_active = True
+            self._check_not_suspended(ref.tenant_id)
+            await self._start_required(instance)
+            async with instance.lock:
+                if instance.state is _S.ACTIVE:
+                    return instance.status()
+                if instance.loaded:
+                    instance.forget_failures()
+                    await instance.activate()
+                    break
+            # Somebody unloaded it meanwhile: begin again.
         await self._release_held_back(ref)
         return instance.status()
 
@@ -95,13 +80,21 @@ class InstanceOperations(ManagerBase):
     async def restart_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
         """Stop the instance, make it anew with settings read anew, and start it, and what requires it."""
         instance = self._existing(self._ref(plugin_id, tenant_id))
-        await self._hold_back_dependants(instance.ref, f"{plugin_id} restarts")
+        ref = instance.ref
+        self._check_enabled(instance.plugin, ref, instance.environment)
+        self._check_not_suspended(ref.tenant_id)
+        self._settings_for(instance)  # what is wrong with them must stop nothing
         instance.wanted_active = True
+        await self._start_required(instance)
+        await self._hold_back_dependants(ref, f"{plugin_id} restarts")
         async with instance.lock:
-            instance.forget_failures()
-            instance.settings = self._settings_for(instance)
-            await instance.restart("restarted")
-        await self._release_held_back(instance.ref)
+            if self._find(ref) is instance and instance.state is not _S.UNLOADED:
+                instance.forget_failures()
+                instance.settings = self._settings_for(instance)
+                await instance.restart("restarted")
+        if instance.state is _S.UNLOADED:  # by somebody else, meanwhile
+            return await self.start_plugin(plugin_id, tenant_id=tenant_id)
+        await self._release_held_back(ref)
         return instance.status()
 
     async def unload(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
@@ -112,12 +105,16 @@ class InstanceOperations(ManagerBase):
             return
         await self._hold_back_dependants(ref, f"{plugin_id} was unloaded")
         async with instance.lock:
-            await instance.unload()
-            instances = self._house.tenant(ref.tenant_id).instances
-            if instances.get(plugin_id) is instance:
-                del instances[plugin_id]
-        await self._running_services.dismiss(ref)
-        self._overrides.pop(ref, None)
+            await to_the_end(self._forget(instance))
+
+    async def _forget(self, instance: Instance) -> None:
+        ref = instance.ref
+        await instance.unload()
+        instances = self._house.tenant(ref.tenant_id).instances
+        if instances.get(ref.plugin_id) is instance:
+            del instances[ref.plugin_id]
+            self._overrides.pop(ref, None)
+            await self._running_services.dismiss(ref)
 
     async def configure(
         self,
@@ -148,8 +145,14 @@ class InstanceOperations(ManagerBase):
         )
         if instance is None:
             return ()
-        async with instance.lock:
-            changes, _ = await instance.apply_settings(resolved)
+        try:
+            async with instance.lock:
+                changes, _ = await instance.apply_settings(resolved)
+                if instance.state is _S.MISCONFIGURED and instance.wanted_active:
+                    instance.forget_failures()
+                    await instance.activate()
+        finally:
+            await self._settle_dependants(instance)
         return changes
 
     async def enable(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
@@ -167,18 +170,82 @@ class InstanceOperations(ManagerBase):
             self._place(self.installed(plugin_id), ref, instance.environment).disable(reason)
 
     async def rotate_secret(self, name: str, *, tenant_id: str | None = None) -> list[InstanceRef]:
-        """A secret of the tenant has a new value: tell the instances that use it. Gives those."""
+        """A secret of the tenant has a new value: tell the instances that use it. Gives those.
+
+        Every one is told, also when another one cannot use the new value; that is raised at the end.
+        """
         concerned = []
+        errors: list[Exception] = []
         for instance in list(self._house.tenant(validate_tenant_id(tenant_id)).instances.values()):
             if name in instance.secrets.names:
-                async with instance.lock:
-                    await instance.rotate(name)
+                try:
+                    async with instance.lock:
+                        await instance.rotate(name)
+                except Exception as error:  # noqa: BLE001 - raised below, when the others have been told
+                    errors.append(error)
+                await self._settle_dependants(instance)
                 concerned.append(instance.ref)
+        if len(errors) > 1:
+            raise ExceptionGroup(f"{len(errors)} instances cannot use the new value of {name}", errors)
+        if errors:
+            raise errors[0]
         return concerned
 
     # inside
 
-    async def _load_required(self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None) -> None:
+    async def _load(
+        self,
+        ref: InstanceRef,
+        environment: str | None,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        wanted_active: bool = False,
+    ) -> Instance:
+        plugin = self.installed(ref.plugin_id)
+        self._check_enabled(plugin, ref, environment)
+        if configuration is not None:
+            self._take_override(plugin, ref, environment, configuration)
+        await self._load_required(plugin, ref, environment, wanted_active=wanted_active)
+        while True:
+            instance = self._instance(plugin, ref, environment)
+            async with instance.lock:
+                if self._find(ref) is not instance:
+                    continue  # it was unloaded while we waited
+                instance.wanted_active = instance.wanted_active or wanted_active
+                if self._tenant_is_suspended(ref.tenant_id):
+                    await instance.suspend("the tenant is suspended")
+                elif not instance.loaded:
+                    instance.forget_failures()
+                    instance.settings = self._settings_for(instance)
+                    await instance.initialize()
+                elif configuration is not None:
+                    await instance.apply_settings(self._resolve(plugin, ref, instance.environment))
+            return instance
+
+    def _take_override(
+        self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None, override: Mapping[str, Any]
+    ) -> None:
+        """Keep the override, when the settings can be used with it; an instance that runs is not touched by a wrong one."""
+        instance = self._find(ref)
+        try:
+            self._resolve(
+                plugin, ref, environment or (instance.environment if instance is not None else None), override=override
+            )
+        except (ConfigurationError, DiscoveryError) as error:
+            if instance is None:
+                self._place(plugin, ref, environment).misconfigured(str(error))
+            raise
+        self._overrides[ref] = dict(override)
+
+    def _check_not_suspended(self, tenant_id: str | None) -> None:
+        if self._tenant_is_suspended(tenant_id):
+            raise LifecycleError(
+                f"tenant {tenant_label(tenant_id)} is suspended", remedy="resume_tenant switches it on again"
+            )
+
+    async def _load_required(
+        self, plugin: InstalledPlugin, ref: InstanceRef, environment: str | None, *, wanted_active: bool
+    ) -> None:
         installed = self.discovery.plugins
         manifests = {one: found.manifest for one, found in installed.items()}
         held = plan(manifests).held_back.get(plugin.id)
@@ -187,7 +254,14 @@ class InstanceOperations(ManagerBase):
                 self._place(plugin, ref, environment).hold_back(held.reason)
             raise DependencyError(f"{plugin.id} is held back: {held.reason}", cycle=held.cycle, remedy=held.remedy)
         for required in plugin.manifest.requires:
-            await self.load(required, tenant_id=ref.tenant_id, environment=environment)
+            try:
+                await self._load(InstanceRef(required, ref.tenant_id), environment, wanted_active=wanted_active)
+            except Exception as error:
+                instance = self._instance(plugin, ref, environment)
+                async with instance.lock:
+                    instance.wanted_active = instance.wanted_active or wanted_active
+                    instance.hold_back(f"{required}, which it requires, cannot be loaded: {error}")
+                raise DependencyError(f"{ref} is held back: {required} cannot be loaded: {error}") from error
 
     async def _start_required(self, instance: Instance) -> None:
         for required in instance.plugin.manifest.requires:
@@ -212,6 +286,14 @@ class InstanceOperations(ManagerBase):
                     await self.start_plugin(instance.ref.plugin_id, tenant_id=ref.tenant_id)
                 except Exception as error:  # noqa: BLE001 - its state says why; it is not what was asked for
                     _LOG.warning("%s stays held back: %s", instance.ref, error)
+
+    async def _settle_dependants(self, instance: Instance) -> None:
+        """Let what requires the instance follow it: run again when it runs, else be held back."""
+        if instance.state is _S.ACTIVE:
+            await self._release_held_back(instance.ref)
+        else:
+            why = f"{instance.ref.plugin_id}, which it requires, is {instance.state.value}: {instance.reason}"
+            await self._hold_back_dependants(instance.ref, why)
 
     async def _before_activation(self, instance: Instance) -> None:
         await self._running_services.admit(instance)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import LifecycleError, PluginError
-from ..lifecycle import provides_secrets
+from ..lifecycle import provides_secrets, wait_out
 from ..model import PluginState, validate_tenant_id
 from ..settings import Configuration
 from ._background import check_all, collect_all, every
@@ -57,6 +58,7 @@ class PluginManager(TenantOperations):
             providers=self._providers if self._providers is not None else default_providers(self.home),
             before_activation=self._before_activation,
             retry=self._retry,
+            fell=self._settle_dependants,
             rotate=self._rotated,
         )
         await building.open(self._storage_url)
@@ -74,11 +76,17 @@ class PluginManager(TenantOperations):
         building, services = self._building, self._services
         if building is None or services is None:
             return
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(building, services), name="dotmac: stop")
+        await wait_out(self._ending)
+
+    async def _end(self, building: Building, services: HostServices) -> None:
         try:
-            await self.unload_all()
+            for ref, error in (await self.unload_all()).failed.items():
+                _LOG.error("%s could not be unloaded: %s", ref, error)
             await services.stop()
         finally:
-            self._building = self._services = None
+            self._building = self._services = self._ending = None
             await building.close()
 
     async def __aenter__(self) -> Self:

@@ -45,6 +45,7 @@ class _Supervised:
     def __init__(self, plugin_id: str, service: HostService) -> None:
         self.plugin_id: Final = plugin_id
         self.service: Final = service
+        self.name: Final = str(getattr(service, "name", type(service).__name__))
         self.health = HealthReport(status=HealthStatus.UNKNOWN, message="starting")
         self.restarts = 0
         self.next_try = 0.0
@@ -69,9 +70,9 @@ class HostServices:
         async with self._locks.setdefault(plugin.id, asyncio.Lock()):
             if plugin.id not in self._services:
                 self._services[plugin.id] = await self._start(plugin, instance.environment)
+        self._admitted[instance.ref] = instance  # also when one refuses: the others must be told that it is gone
         for supervised in self._services[plugin.id]:
             await self._guarded(supervised, "admit", _admission(supervised.service, instance))
-        self._admitted[instance.ref] = instance
 
     async def dismiss(self, ref: InstanceRef) -> None:
         """The instance is gone; what fails is reported."""
@@ -92,7 +93,7 @@ class HostServices:
             if report.status is HealthStatus.UNHEALTHY and now >= supervised.next_try:
                 supervised.next_try = now + backoff(supervised.restarts)
                 supervised.restarts += 1
-                _LOG.warning("the service %s is unhealthy (%s); restarting it", supervised.service.name, report.message)
+                _LOG.warning("the service %s is unhealthy (%s); restarting it", supervised.name, report.message)
                 await self._attempt(supervised, "stop", supervised.service.stop)
                 await self._attempt(supervised, "start", supervised.service.start)
                 for instance in [one for one in self._admitted.values() if one.plugin.id == supervised.plugin_id]:
@@ -113,7 +114,7 @@ class HostServices:
         """Every service with its plugin, health and restarts."""
         return [
             {
-                "name": one.service.name,
+                "name": one.name,
                 "plugin_id": one.plugin_id,
                 "status": one.health.status.value,
                 "message": one.health.message,
@@ -195,5 +196,5 @@ class HostServices:
         try:
             return await self._guarded(supervised, step, function)
         except Exception as error:  # noqa: BLE001 - reported at the gate
-            _LOG.warning("the service %s: %s failed: %s", supervised.service.name, step, error)
+            _LOG.warning("the service %s: %s failed: %s", supervised.name, step, error)
             return None

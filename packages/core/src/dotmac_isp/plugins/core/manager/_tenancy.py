@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..dependencies import plan
-from ..errors import LifecycleError
+from ..errors import LifecycleError, PluginError
 from ..lifecycle import instance_folder
 from ..model import InstanceRef, validate_tenant_id
 from ._bulk import BulkResult, in_bulk
@@ -48,6 +48,8 @@ class TenantOperations(InstanceOperations):
         async def resume(ref: InstanceRef) -> InstanceStatus:
             instance = self._existing(ref)
             async with instance.lock:
+                if not instance.loaded:
+                    instance.settings = self._settings_for(instance)
                 await instance.resume("the tenant was resumed")
             return instance.status()
 
@@ -77,12 +79,7 @@ class TenantOperations(InstanceOperations):
 
         chosen = list(plugins) if plugins is not None else None
         groups = [
-            [
-                InstanceRef(one, tenant)
-                for one in self.load_order(tenant, environment)
-                if chosen is None or one in chosen
-            ]
-            for tenant in tenants
+            [InstanceRef(one, tenant) for one in self._to_load(chosen, tenant, environment)] for tenant in tenants
         ]
         return await in_bulk(groups, load, at_once=self._at_once)
 
@@ -120,6 +117,16 @@ class TenantOperations(InstanceOperations):
         return list(plan(manifests, unusable=off).order)
 
     # inside
+
+    def _to_load(self, chosen: list[str] | None, tenant_id: str | None, environment: str | None) -> list[str]:
+        """In load order. What was asked for and cannot be loaded comes last, so that it gets a result that says why."""
+        try:
+            order = self.load_order(tenant_id, environment)
+        except PluginError:  # a bad tenant id or file: each load says so, and the other tenants are not affected
+            return list(self.discovery.plugins) if chosen is None else chosen
+        if chosen is None:
+            return order
+        return [*(one for one in order if one in chosen), *(one for one in chosen if one not in order)]
 
     def _named_tenant(self, tenant_id: str) -> Tenant:
         if validate_tenant_id(tenant_id) is None:
