@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from dotmac_isp.plugins.core.manager import PluginManager
 
@@ -23,10 +22,28 @@ if TYPE_CHECKING:
 __all__ = ["ShortLivedHost"]
 
 
+class _PrintsAside:
+    """Sends what is printed to stderr while at least one request is worked on; requests may overlap."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._stdout: TextIO = sys.stdout
+
+    def __enter__(self) -> None:
+        if self._depth == 0:
+            self._stdout, sys.stdout = sys.stdout, sys.stderr
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            sys.stdout = self._stdout
+
+
 class ShortLivedHost:
     """Answers as a running host does, and stops what it started when it is closed.
 
-    What plugins print goes to stderr, so that a command's own output stays clean.
+    What plugins print meanwhile goes to stderr, so that a command's own output stays clean.
     """
 
     how: Final = "no host is running; asked a short-lived one"
@@ -37,24 +54,21 @@ class ShortLivedHost:
         )
         facts = HostFacts(lasting=False, home=str(home), environment=environment)
         self._control: Final = Control(Administration(self._manager, facts))
-        self._stack: Final = contextlib.AsyncExitStack()
+        self._aside: Final = _PrintsAside()
         self._peer: Final = Peer(os.getpid(), os.geteuid())
 
     async def open(self) -> Self:
         """Find out what is installed and configured. Raises `ConfigurationError` for files that cannot be used."""
         # Without a handler of the host application's, logging would write warnings to stderr: they are in the answers.
         logging.getLogger("dotmac").addHandler(logging.NullHandler())
-        self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        try:
-            await self._stack.enter_async_context(self._manager)
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        with self._aside:
+            await self._manager.start()
         return self
 
     async def close(self) -> None:
         """Stop everything."""
-        await self._stack.aclose()
+        with self._aside:
+            await self._manager.stop()
 
     async def request(
         self, method: str, params: Mapping[str, Any], progress: Callable[[str], None] = lambda _: None
@@ -66,7 +80,8 @@ class ShortLivedHost:
 
         try:
             request = Request(id=1, method=method, params=plain(dict(params)))
-            return plain(await self._control.answer(request, self._peer, told))
+            with self._aside:
+                return plain(await self._control.answer(request, self._peer, told))
         except HostError:
             raise
         except Exception as error:
