@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import itertools
+import json
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from dotmac_isp.plugins.core.errors import SecretMissingError
 from dotmac_isp.plugins.core.model import PluginInfo, Secret
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import AnalyticsEventsPlugin
+from dotmac_isp.plugins.monitoring.analytics_events_plugin._wire import tenant_key
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
+
+_numbers = itertools.count()
 
 
 class Secrets:
@@ -126,5 +134,54 @@ def port() -> int:
 async def bench(engine: None, tmp_path: Path) -> AsyncIterator[Bench]:
     made = Bench(tmp_path, free_port())
     await made.service.start()
+    yield made
+    await made.close()
+
+
+class Server(NamedTuple):
+    """A collector in a process of its own, and its memory of keys."""
+
+    port: int
+    meta: Meta
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One collector for all tests that do it no harm; each brings tenants of its own."""
+    for name in ("chdb", "clickhouse_connect"):
+        pytest.importorskip(name, reason="the embedded engine is not installed (extra 'embedded')")
+    folder = tmp_path_factory.mktemp("collector")
+    module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
+    command = [sys.executable, "-m", module, "serve", "--with-parent", "--port", "0", "--data", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        made = Server(json.loads(process.stdout.readline())["port"], Meta(folder), folder)
+        yield made
+        made.meta.close()
+
+
+class SharedBench(Bench):
+    """Instances at the shared collector; `tenant_a` of a test is no other test's."""
+
+    def __init__(self, folder: Path, server: Server, number: int) -> None:
+        super().__init__(folder, server.port)
+        self._server = server
+        self._number = number
+
+    async def started(self, tenant: str | None = "tenant_a", key: str = "", **settings: Any) -> AnalyticsEventsPlugin:
+        name = None if tenant is None else f"{tenant}.{self._number}"
+        plugin = self.instance(name, key, **settings)
+        secret = await plugin.api.secrets.require("analytics-api-key")
+        self._server.meta.admit(tenant_key(name), secret.reveal(), "host")
+        await plugin.initialize()
+        await plugin.activate()
+        return plugin
+
+
+@pytest.fixture
+async def shared(server: Server, tmp_path: Path) -> AsyncIterator[SharedBench]:
+    """A bench at the shared collector."""
+    made = SharedBench(tmp_path, server, next(_numbers))
     yield made
     await made.close()

@@ -9,53 +9,31 @@ import itertools
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 import pytest
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector import Collector, CollectorConfig
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import EngineProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-class Server(NamedTuple):
-    """A collector in a process of its own, and its memory of keys."""
-
-    port: int
-    meta: Meta
 
 
 _FIXED = {"tenant_p": "key-p", "tenant_q": "key-q", "tenant_r": "shared", "tenant_s": "shared"}
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    for name in ("chdb", "clickhouse_connect"):
-        pytest.importorskip(name, reason="the embedded engine is not installed (extra 'embedded')")
-    folder = tmp_path_factory.mktemp("collector")
-    module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
-    command = [sys.executable, "-m", module, "serve", "--with-parent", "--port", "0", "--data", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        port = json.loads(process.stdout.readline())["port"]
-        meta = Meta(folder)
-        for tenant, secret in _FIXED.items():
-            meta.admit(tenant, secret, "operator")
-        yield Server(port, meta)
-        meta.close()
-
-
 @pytest.fixture
-async def web(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
+async def web(server: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """A client; the keys `key-a` and `key-b` belong to two tenants that are new in each test."""
     number = next(_numbers)
+    for tenant, secret in _FIXED.items():
+        server.meta.admit(tenant, secret, "operator")
     server.meta.admit(f"a{number}", "key-a", "operator")
     server.meta.admit(f"b{number}", "key-b", "operator")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
@@ -254,6 +232,55 @@ async def test_a_full_spool_asks_to_come_again(engine: None, tmp_path: Path) -> 
         events = [{"event": "x", "properties": {"text": "y" * 3000}}]
         async with session.post("/v1/events", json=events, headers=key("key-a")) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+
+
+async def test_an_existing_server_is_used_like_the_engine_of_our_own(engine: None, tmp_path: Path) -> None:
+    server = EngineProcess(tmp_path / "server", tmp_path / "server.log")
+    await server.start()
+    options = await server.options()
+    url = f"clickhouse://default:{options['password']}@127.0.0.1:{options['port']}/default"
+    config = CollectorConfig(data_dir=tmp_path / "collector", port=0, database=url)
+    async with Collector(config) as running:
+        await running.intake.take("a", [parse_event({"event": "x"})])
+        assert await running.settled()
+        assert (await running.store.query("SELECT count() AS n FROM events")).dicts() == [{"n": 1}]
+        assert running.describe()["engine"] == "server"
+    assert server.pid is not None
+    await server.stop()
+
+
+async def test_while_the_store_is_away_events_are_taken_and_questions_say_so(
+    engine: None, tmp_path: Path, port: int
+) -> None:
+    config = CollectorConfig(
+        data_dir=tmp_path, port=0, database=f"clickhouse://u:hidden@127.0.0.1:{port}", patience=1.0
+    )
+    async with Collector(config) as running, aiohttp.ClientSession(f"http://127.0.0.1:{running.port}") as session:
+        running.meta.admit("a", "key-a", "operator")
+        async with session.post("/v1/events", json={"event": "x"}, headers=key("key-a")) as answer:
+            assert answer.status == 202
+        async with session.post("/v1/query", json={}, headers=key("key-a")) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+            words = await answer.text()
+            assert "accepted events are safe on disk" in words
+            assert "hidden" not in words
+        async with session.get("/v1/health") as answer:
+            health = await answer.json()
+            assert (health["status"], health["backlog_records"]) == ("degraded", 1)
+    async with Collector(CollectorConfig(data_dir=tmp_path, port=0)) as later:
+        assert await later.settled()
+        assert (await later.store.query("SELECT count() AS n FROM events")).dicts() == [{"n": 1}]
+
+
+async def test_an_operator_lets_a_key_in_from_the_command_line(server: Any) -> None:
+    module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
+    command = [sys.executable, "-m", module, "key", "--data", str(server.folder), "--tenant", "tenant_x", "--make"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    made = (await process.communicate())[0].decode().strip()
+    assert process.returncode == 0
+    address = f"http://127.0.0.1:{server.port}/v1/whoami"
+    async with aiohttp.ClientSession() as session, session.get(address, headers=key(made)) as answer:
+        assert (await answer.json())["tenant"] == "tenant_x"
 
 
 async def test_a_row_that_the_engine_refuses_is_put_aside_and_holds_nobody_up(engine: None, tmp_path: Path) -> None:

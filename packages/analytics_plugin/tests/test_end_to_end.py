@@ -16,8 +16,8 @@ def read(path: str) -> str:
     return Path(path).read_text()
 
 
-async def test_what_was_acknowledged_is_in_the_next_report(bench: Any) -> None:
-    plugin = await bench.started()
+async def test_what_was_acknowledged_is_in_the_next_report(shared: Any) -> None:
+    plugin = await shared.started()
     await plugin.track_event({"event_type": "page_view", "properties": {"page": "/home"}, "user_id": "u1"})
     result = await plugin.track_events_batch(
         [
@@ -47,8 +47,8 @@ async def test_what_was_acknowledged_is_in_the_next_report(bench: Any) -> None:
         assert (await plugin.generate_report(name))["report_type"] == name
 
 
-async def test_device_events_make_the_network_report_and_the_metrics_of_a_device(bench: Any) -> None:
-    plugin = await bench.started()
+async def test_device_events_make_the_network_report_and_the_metrics_of_a_device(shared: Any) -> None:
+    plugin = await shared.started()
     for severity, name in (("critical", "onu_los"), ("info", "onu_up"), ("major", "onu_los")):
         event = DeviceEvent(
             event_type=name, device_id="onu-1", source="voltha_integration", severity=severity, attributes={"pon": 3}
@@ -67,8 +67,8 @@ async def test_device_events_make_the_network_report_and_the_metrics_of_a_device
     assert (await plugin.collect_metrics([]))["events_by_category_24h"] == {"technical": 4}
 
 
-async def test_an_alert_fires_when_its_threshold_is_passed_and_is_known_to_its_tenant_only(bench: Any) -> None:
-    plugin, other = await bench.started("tenant_a"), await bench.started("tenant_b")
+async def test_an_alert_fires_when_its_threshold_is_passed_and_is_known_to_its_tenant_only(shared: Any) -> None:
+    plugin, other = await shared.started("tenant_a"), await shared.started("tenant_b")
     alert = await plugin.create_alert(
         {"name": "Break-in", "metric": "login_failed", "condition": ">", "threshold": 2, "window": "5m"}
     )
@@ -83,8 +83,8 @@ async def test_an_alert_fires_when_its_threshold_is_passed_and_is_known_to_its_t
     assert await plugin.get_alert_status("not-an-id") is None
 
 
-async def test_a_dashboard_is_one_page_that_needs_nothing_else(bench: Any, charts: None) -> None:
-    plugin = await bench.started()
+async def test_a_dashboard_is_one_page_that_needs_nothing_else(shared: Any, charts: None) -> None:
+    plugin = await shared.started()
     await plugin.track_events_batch(
         [{"event_name": "page_view", "properties": {"page": f"/{i % 3}"}} for i in range(20)]
     )
@@ -111,8 +111,8 @@ async def test_a_dashboard_is_one_page_that_needs_nothing_else(bench: Any, chart
     assert "Most frequent events" in report["html"]
 
 
-async def test_two_tenants_with_one_key_see_their_own_events(bench: Any) -> None:
-    first, second = await bench.started("tenant_a", "shared"), await bench.started("tenant_b", "shared")
+async def test_two_tenants_with_one_key_see_their_own_events(shared: Any) -> None:
+    first, second = await shared.started("tenant_a", "shared"), await shared.started("tenant_b", "shared")
     await first.track_event({"event_type": "only_a", "event_id": "same"})
     await second.track_event({"event_type": "only_b", "event_id": "same"})
     for plugin, name in ((first, "only_a"), (second, "only_b")):
@@ -120,8 +120,8 @@ async def test_two_tenants_with_one_key_see_their_own_events(bench: Any) -> None
         assert rows == [{"event_name": name, "value": 1}]
 
 
-async def test_the_system_tenant_is_a_tenant_of_its_own(bench: Any) -> None:
-    system, tenant = await bench.started(None), await bench.started("tenant_a")
+async def test_the_system_tenant_is_a_tenant_of_its_own(shared: Any) -> None:
+    system, tenant = await shared.started(None), await shared.started("tenant_a")
     await system.track_event({"event_type": "host_started"})
     assert (await system.generate_report("summary", {"period": "last_24_hours"}))["totals"]["events"] == 1
     assert (await tenant.generate_report("summary", {"period": "week"}))["totals"]["events"] == 0
@@ -143,10 +143,10 @@ async def test_when_the_disk_space_for_waiting_events_is_used_up_nothing_is_take
     await plugin.track_event(event)
 
 
-async def test_an_event_for_another_tenant_is_refused(bench: Any) -> None:
-    plugin = await bench.started()
+async def test_an_event_for_another_tenant_is_refused(shared: Any) -> None:
+    plugin = await shared.started()
     with pytest.raises(
-        ValueError, match="tenant_id: 'tenant_b' given, expected 'tenant_a', the tenant of this instance"
+        ValueError, match=r"tenant_id: 'tenant_b' given, expected 'tenant_a\.\d+', the tenant of this instance"
     ):
         await plugin.track_event({"event_type": "x", "tenant_id": "tenant_b"})
 
@@ -161,7 +161,7 @@ async def test_health_is_good_when_events_flow(bench: Any) -> None:
     assert (await bench.service.check()).status is HealthStatus.HEALTHY
 
 
-async def test_an_unknown_report_names_the_known_ones(bench: Any) -> None:
-    plugin = await bench.started()
+async def test_an_unknown_report_names_the_known_ones(shared: Any) -> None:
+    plugin = await shared.started()
     with pytest.raises(ValueError, match="report_type: 'sales' given, expected one of summary, business"):
         await plugin.generate_report("sales")

@@ -37,10 +37,10 @@ def test_the_manifest_names_what_is_there() -> None:
             assert callable(getattr(AnalyticsEventsPlugin, method))
 
 
-async def test_the_old_sdk_warns_and_goes_through_the_plugins_handle(bench: Any) -> None:
+async def test_the_old_sdk_warns_and_goes_through_the_plugins_handle(shared: Any) -> None:
     from dotmac_isp.sdks.analytics.events import AnalyticsEventsSDK
 
-    plugin = await bench.started()
+    plugin = await shared.started()
 
     class Manager:
         def get(self, plugin_id: str, *, tenant_id: str | None) -> Any:

@@ -213,13 +213,22 @@ class SegmentLog:
         self._segments.append(_Segment(path, first, path.stat().st_size, first - 1))
         return self._segments[-1]
 
+    def releasable(self, done: int) -> bool:
+        """Whether `release` would give room back."""
+        if len(self._segments) > 1 and self._segments[0].last <= done:
+            return True
+        return bool(self._segments) and self.last_seq <= done and self._segments[-1].size > self._grown
+
+    @property
+    def _grown(self) -> int:
+        return min(self._segment_bytes, self._max_bytes or self._segment_bytes) // 4
+
     def release(self, done: int) -> None:
         """Delete the segments whose records all have numbers up to `done`.
 
         The last one keeps the count; when it has grown and nothing of it is needed, an empty one takes its place.
         """
-        grown = min(self._segment_bytes, self._max_bytes or self._segment_bytes) // 4
-        if self._segments and self.last_seq <= done and self._segments[-1].size > grown:
+        if self._segments and self.last_seq <= done and self._segments[-1].size > self._grown:
             self._new_segment()
         while len(self._segments) > 1 and self._segments[0].last <= done:
             self._segments.pop(0).path.unlink(missing_ok=True)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector", "CollectorConfig"]
 
-_DRAIN_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 5.0
 
 
@@ -46,6 +45,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_age_days: float = MAX_AGE_DAYS
     spool_bytes: int = 4 * 1024**3
     alert_interval: float = 15.0
+    #: How long a question waits for what was accepted before it, seconds.
+    patience: float = 10.0
 
 
 class Collector:
@@ -170,7 +171,7 @@ class Collector:
 
     async def settled(self) -> bool:
         """Wait until what was accepted so far can be seen by queries; `False` when the engine is not keeping up or away."""
-        return await self.writer.drained(_DRAIN_SECONDS)
+        return await self.writer.drained(self.config.patience)
 
     def describe(self) -> dict[str, Any]:
         return {

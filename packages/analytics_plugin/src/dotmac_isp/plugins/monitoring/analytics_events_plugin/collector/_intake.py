@@ -107,16 +107,15 @@ class Intake:
         return fresh, duplicates
 
     async def release(self, done: int) -> None:
-        """Everything up to `done` is in the engine: drop segments that nobody needs any more."""
-        segment = self.log.segment_of(done + 1) or (None, 0)
-        oldest = self.log.segment_of(self.log.first_seq)
+        """Everything up to `done` is in the engine: drop segments that nobody needs any more, and once a day old identifiers."""
         today = _today()
-        if (oldest is not None and oldest[0] != segment[0]) or today != self._tidied:
-            self._tidied = today
-            await self._commits.run(lambda: self._drop(done))
+        new_day, self._tidied = today != self._tidied, today
+        if new_day or self.log.releasable(done):
+            await self._commits.run(lambda: self._drop(done, forget=new_day))
 
-    def _drop(self, done: int) -> Taken:
-        self._ids.forget_before(_today() - int(self._max_age_days) - 2)
+    def _drop(self, done: int, *, forget: bool) -> Taken:
+        if forget:
+            self._ids.forget_before(_today() - int(self._max_age_days) - 2)
         self._ids.make_durable()
         self.log.release(min(done, self._ids.covered))
         return Taken(0, ())
