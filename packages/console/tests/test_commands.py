@@ -123,9 +123,6 @@ def test_tenants_and_plugins_are_switched_off_and_on_in_a_running_host(running: 
     typo = running.run("tenants", "suspend", "acne")
     assert typo.returncode == 1
     assert "There are: acme" in typo.stderr
-    careful = running.run("tenants", "remove", "acme")
-    assert careful.returncode == 2
-    assert "--yes" in careful.stderr
     assert running.json("tenants", "remove", "acme", "--yes") == {"tenant_id": "acme", "removed": True}
     assert running.json("tenants", "list")["tenants"] == []
     assert not (running.folder / "tenants" / "acme.json").exists()
@@ -187,23 +184,6 @@ def test_plugins_commands_load_when_they_are_used_and_a_broken_one_breaks_no_oth
     assert "RuntimeError: the command's own fault" in crashed.stderr
     assert "Traceback" not in crashed.stderr
     assert "Traceback" in full.run("--debug", "greeter", "crash").stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["show"], "PLUGIN"),
-        (["lst"], "list"),
-        (["configure", "greeter"], "key=value"),
-        (["configure", "greeter", "greeting"], "no key=value"),
-        (["serve", "--metrics", "9464"], "HOST:PORT"),
-        (["serve", "--log-format", "xml"], "json"),
-    ],
-)
-def test_wrong_usage_is_exit_code_2(home: Home, words: list[str], told: str) -> None:
-    done = home.run(*words)
-    assert done.returncode == 2
-    assert told in done.stderr
 
 
 def test_a_plugin_that_is_not_there_is_told_with_the_nearest_one(full: Home) -> None:
