@@ -10,7 +10,7 @@ import pytest
 from dotmac_isp.plugins.core.model import PluginContext
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     DeviceNotFoundError,
-    RequestRefusedError,
+    DuplicateDeviceError,
     ServiceConfigError,
     ServiceConflictError,
     StateTimeoutError,
@@ -147,7 +147,7 @@ async def test_what_voltha_refuses_arrives_as_it_is(plugin: VolthaIntegrationPlu
     if target.simulator is None:
         pytest.skip("needs a second OLT")
     other = await plugin.provision_olt(target.olts[1])
-    with pytest.raises((RequestRefusedError, ServiceConflictError, Exception), match="address"):
+    with pytest.raises(DuplicateDeviceError, match="address already in use"):
         await plugin.configure_device(other["device_id"], {"host_and_port": olt["host_and_port"]})
     assert await plugin.configure_device(other["device_id"], {"host_and_port": target.olts[1]}) is True
 

@@ -39,16 +39,28 @@ _FAILED_REASONS: Final = ("tech-profile-config-download-failed",)
 
 
 async def add_meters(session: Session, item: StoredService, locks: Locks, follower: Follower) -> None:
-    """Add the meters that are not there, and wait until they are listed: a flow right after its meter can fail."""
-    place = item.place
+    """Add the meters that are not there, and wait until they are listed: a flow right after its meter can fail.
+
+    The service must be in the index already, so that nobody deletes a meter that it found.
+    """
     for meter in item.meters:
-        async with locks[f"meter/{place.olt_serial}/{meter.id}"]:
-            if (await session.meters(place.logical_device_id)).get(meter.id) == meter.bands:
+        await _add_meter(session, item.place, meter, locks[f"meter/{item.place.olt_serial}/{meter.id}"], follower)
+
+
+async def _add_meter(session: Session, place: Place, meter: MeterSpec, lock: asyncio.Lock, follower: Follower) -> None:
+    """One of many who want the meter adds it; the others wait for that and then share one look at the list."""
+    while True:
+        if lock.locked():
+            async with lock:
                 continue
-            await session.client.call(
-                "UpdateLogicalDeviceMeterTable", meter_update(place.logical_device_id, meter, "add")
-            )
-            await _await_meter(session, place, meter, follower)
+        if (await session.meters(place.logical_device_id)).get(meter.id) == meter.bands:
+            return
+        if not lock.locked():
+            async with lock:
+                update = meter_update(place.logical_device_id, meter, "add")
+                await session.client.call("UpdateLogicalDeviceMeterTable", update)
+                await _await_meter(session, place, meter, follower)
+            return
 
 
 async def _await_meter(session: Session, place: Place, meter: MeterSpec, follower: Follower) -> None:

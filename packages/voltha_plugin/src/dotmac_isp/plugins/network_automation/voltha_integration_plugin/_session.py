@@ -25,11 +25,16 @@ __all__ = ["FlowTable", "Locks", "Session", "open_session"]
 
 
 class FlowTable:
-    """One list of flows as VOLTHA gave it: cookies by flow id, and the meters in use."""
+    """One list of flows as VOLTHA gave it: cookies by flow id, and the meters in use (looked up when asked for)."""
 
     def __init__(self, flows: Any) -> None:
         self.cookies: Final[dict[int, int]] = {flow.id: flow.cookie for flow in flows.items}
-        self.meters: Final[set[int]] = referenced_meters(flows)
+        self._flows: Final = flows
+
+    @property
+    def meters(self) -> set[int]:
+        """The ids of the meters that these flows use."""
+        return referenced_meters(self._flows)
 
 
 class Locks:

@@ -30,7 +30,7 @@ Guarded = Callable[[Awaitable[None]], Awaitable[None]]
 
 
 class Subscribers:
-    """The services of one tenant. `guarded` runs a rollback to its end even when the caller is cancelled."""
+    """The services of one tenant. `settle` gives seconds; `guarded` runs a rollback to its end even when the caller is cancelled."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Subscribers:
         tenant: str,
         store: ServiceStore,
         locks: Locks,
-        settle: float,
+        settle: Callable[[], float],
         guarded: Guarded,
         logger: logging.LoggerAdapter[logging.Logger],
     ) -> None:
@@ -138,7 +138,7 @@ class Subscribers:
         await self._store.save(item.becoming("adding"))
         await add_meters(session, item, self._locks, follower)
         await add_flows(session, item)
-        await verify(session, item, follower, settle=self._settle)
+        await verify(session, item, follower, settle=self._settle())
         await self._store.save(item.becoming("active"))
 
     async def _roll_back(

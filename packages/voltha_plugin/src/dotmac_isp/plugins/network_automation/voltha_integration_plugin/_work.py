@@ -48,7 +48,7 @@ class Work:
             tenant=api.tenant_id or "",
             store=self._store,
             locks=self._locks,
-            settle=self._settings.flow_settle_time,
+            settle=lambda: self._settings.flow_settle_time,
             guarded=self._guarded,
             logger=api.logger,
         )
