@@ -153,5 +153,7 @@ def _figure(
     goal: float | None = None,
 ) -> Figure:
     ours, theirs = (tuple(one[key] for one in taken[which]) for which in (side, "theirs"))
-    notes = {"imports, ms": [round(median_of([one["import"] for one in taken[which]]), 1) for which in (side, "theirs")]}
+    notes = {
+        "imports, ms": [round(median_of([one["import"] for one in taken[which]]), 1) for which in (side, "theirs")]
+    }
     return Figure(name=name, what=what, against=against, unit="ms", sides=Sides(ours, theirs), goal=goal, notes=notes)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+
 from dotmac_isp.plugins.core import PluginContext, PluginManager, hookimpl
 from dotmac_isp.plugins.core.hookspecs import PROJECT, DeviceHooks
 
@@ -52,11 +53,11 @@ _KINDS = {"async def": "async ", "def": ""}
 
 class _Theirs:
     @hookimpl
-    def get_device_status(self, device_id: str, context: PluginContext) -> None:
+    def get_device_status(self, device_id: str, context: PluginContext) -> None:  # noqa: ARG002 - the hook's
         return None
 
     @hookimpl
-    def discover_devices(self, context: PluginContext) -> list[Any]:
+    def discover_devices(self, context: PluginContext) -> list[Any]:  # noqa: ARG002
         return []
 
 

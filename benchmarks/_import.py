@@ -11,7 +11,7 @@ from ._measure import Figure, in_turn, median_of, process_ms
 
 __all__ = ["figures"]
 
-ROUNDS = 41
+ROUNDS = 25
 GOAL = 1.5
 _THEIRS = "import stevedore"
 
