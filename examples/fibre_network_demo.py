@@ -16,6 +16,7 @@ import asyncio
 import base64
 import contextlib
 import importlib.util
+import math
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,8 +334,8 @@ async def connect_subscribers(stage: Stage) -> None:
         },
     )
     for provider in PROVIDERS:
-        # Visits to the provider's shop during the last day: more in the evening, so that the chart has a shape.
-        hours = [hour for hour in range(23, 0, -1) for _ in range(1 + (hour * 7) % 5)]
+        # Visits to the provider's shop during the last day, most of them in the evening.
+        hours = [ago for ago in range(24, -1, -1) for _ in range(visits_in(ago))]
         visits = [
             {
                 "event_type": "page_view",
@@ -347,6 +349,12 @@ async def connect_subscribers(stage: Stage) -> None:
         stage.say(
             f"{provider.name}: {provider.subscribers} subscribers connected, {batch['accepted']} visits to its shop tracked"
         )
+
+
+def visits_in(hours_ago: int) -> int:
+    """How busy the shop was: 1 at night to 7 at eight in the evening."""
+    hour = datetime.now(UTC).hour - hours_ago
+    return 4 + round(3 * math.cos((hour - 20) / 24 * 2 * math.pi))
 
 
 async def lose_power(stage: Stage) -> None:
@@ -447,7 +455,9 @@ async def write_pages(stage: Stage) -> None:
         board = await analytics.create_dashboard(
             {"title": f"{provider.name}: today", "time_range": "25h", "panels": panels}
         )
-        report = await analytics.generate_report("network", {"since": "25h", "format": "html", "title": provider.name})
+        report = await analytics.generate_report(
+            "network", {"since": "10m", "format": "html", "title": f"{provider.name}: network"}
+        )
         folder = OUTPUT / provider.tenant_id
         folder.mkdir(parents=True)
         for source, name in ((board["path"], "dashboard.html"), (report["path"], "network-report.html")):

@@ -6,7 +6,8 @@ In a document an HTML comment before a block says what the test does with it:
 `<!-- file: tenants/a.json -->`   the block is the content of this file, in the host's home (or in the project that the document makes)
 `<!-- not run: why -->`   the block is only compiled
 
-Every other `python` block runs, in order, in one namespace for each document, with top-level `await`.
+Every other `python` block runs, in order, in one namespace for each document, with top-level `await`. What a comment behind a `print`
+says must be printed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ DOCUMENTS = [
 AUTHORS = "docs/plugin_authors.md"
 MARK = re.compile(r"<!-- (with|file|not run): (.*?) -->")
 HOOK_HEADING = re.compile(r"^### `(\w+)\((.*?)\)`$", re.MULTILINE)
+PROMISE = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 Run = Callable[[Any, dict[str, Any]], Awaitable[str]]
@@ -76,10 +78,19 @@ async def run_document(document: str, folder: Path, tools: tuple[Blocks, Run], n
                 if "not run" in marks(block):
                     compile(block.code, document, "exec")
                 else:
-                    await run(block, namespace)
+                    check_promised_output(block, await run(block, namespace))
     finally:
         for host in [one for one in namespace.values() if isinstance(one, PluginManager)]:
             await host.stop()
+
+
+def check_promised_output(block: Any, printed: str) -> None:
+    """`print(…)  # text` promises that text; `…` in it stands for anything."""
+    for promised in PROMISE.findall(block.code):
+        pattern = ".*".join(re.escape(part) for part in promised.split("…"))
+        assert re.search(pattern, printed, re.DOTALL), (
+            f"{block.file}, line {block.line}: {promised!r} is not in {printed!r}"
+        )
 
 
 def needs_network(document: str) -> bool:
