@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -70,6 +71,7 @@ class _Host:
         )
         facts = HostFacts(lasting=True, home=str(home), environment=options.environment)
         self._administration = Administration(self._manager, facts, phase=lambda: self._phase)
+        self._started: Final = asyncio.Event()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._signals: Final = Signals(reload=lambda: self._run(self._reload()))
         self._stack: Final = contextlib.AsyncExitStack()
@@ -119,6 +121,7 @@ class _Host:
         outcomes = await bring_up.every_tenant(bring_up.configured_tenants(), report.tell)
         self._check_required(outcomes)
         self._phase = "running"
+        self._started.set()
         report.end(outcomes)
 
     async def _start_metrics(self) -> str | None:
@@ -179,11 +182,8 @@ class _Host:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
-        """SIGHUP. What cannot be read changes nothing."""
-        if self._phase != "running":
-            return
-        import os  # noqa: PLC0415 - only for the caller's name
-
+        """SIGHUP. What cannot be read changes nothing; while the host starts, it waits until it is up."""
+        await self._started.wait()
         try:
             result = await self._administration.reload(Who(os.geteuid()))
         except Exception as error:  # noqa: BLE001 - told, and the host goes on as it was
