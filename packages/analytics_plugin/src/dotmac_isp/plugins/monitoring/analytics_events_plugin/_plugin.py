@@ -17,6 +17,7 @@ from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._plain import EventError, as_mapping, shown
 from ._spool import SpoolFullError, write_atomically
+from ._tasks import ended
 from .events import BatchResult, Event, Rejection, parse_event
 
 if TYPE_CHECKING:
@@ -93,12 +94,11 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     async def deactivate(self) -> None:
         """Stop delivering; what cannot be delivered in a moment waits on disk for the next start."""
         sending, self._sending = self._sending, None
-        if sending is not None:
-            sending.cancel()
-            await asyncio.wait([sending])
+        await ended(sending)
         if self._sender is not None:
             with contextlib.suppress(PluginError, OSError, TimeoutError):
-                await asyncio.wait_for(self._sender.flush(), _LAST_SECONDS)
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._sender.flush()
 
     async def cleanup(self) -> None:
         if self._client is not None:

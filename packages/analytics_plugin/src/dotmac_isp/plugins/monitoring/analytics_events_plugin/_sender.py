@@ -70,8 +70,10 @@ class Sender:
         await self._retrying(self._deliver_left_behind)
         while True:
             await self._some.wait()
+            # Not wait_for: before Python 3.12 it may lose a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._full.wait()
             await self._retrying(self._deliver)
 
     async def _retrying(self, work: Callable[[], Any]) -> None:

@@ -103,7 +103,8 @@ class CollectorService(HostService):
                 env=child_environment(),
             )
         try:
-            await asyncio.wait_for(self._ready(self._process, log_file), _START_SECONDS)
+            async with asyncio.timeout(_START_SECONDS):
+                await self._ready(self._process, log_file)
         except BaseException:
             await self.stop()
             raise
@@ -127,7 +128,8 @@ class CollectorService(HostService):
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             _log.warning("the analytics collector did not end within %.0f s and is killed", _STOP_SECONDS)
             process.kill()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .._plain import EventError, as_mapping
+from .._tasks import ended
 from .._times import span
 from ..store import Store, StoreRefusedError, StoreUnavailableError
 from ._ask import Questions
@@ -184,9 +185,7 @@ class Alerts:
         self._task = asyncio.create_task(self._run(), name="analytics alerts")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)
 
     def create(self, tenant: str, raw: object) -> str:
         """Store a rule and return its id. Raises `EventError`."""

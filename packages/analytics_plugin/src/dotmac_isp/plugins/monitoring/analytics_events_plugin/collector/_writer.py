@@ -16,6 +16,7 @@ import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from .._spool import Cursor, Record, SpoolReader
+from .._tasks import ended
 from ..store import Store, StoreRefusedError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ class Writer:
 
     async def _gather(self) -> None:
         if self.backlog == 0:
+            # Not wait_for: before Python 3.12 it may lose a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), _GATHER)
+                async with asyncio.timeout(_GATHER):
+                    await self._hurry.wait()
         self._hurry.clear()
 
     async def _one_block(self) -> bool:
@@ -162,6 +165,4 @@ class Writer:
         }
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)

@@ -46,7 +46,8 @@ async def _make() -> bytes:
         sys.executable, "-c", _PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        data, errors = await asyncio.wait_for(process.communicate(), _SECONDS)
+        async with asyncio.timeout(_SECONDS):
+            data, errors = await process.communicate()
     except BaseException:
         process.kill()
         await process.wait()

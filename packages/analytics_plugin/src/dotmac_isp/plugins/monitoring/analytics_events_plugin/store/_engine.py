@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from .._parent import child_environment, open_log
+from .._tasks import ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +115,8 @@ class EngineProcess:
                 env=child_environment(),
             )
         try:
-            self._port = await asyncio.wait_for(self._greet(self._process), _START_SECONDS)
+            async with asyncio.timeout(_START_SECONDS):
+                self._port = await self._greet(self._process)
         except BaseException:
             await self._end()
             raise
@@ -200,8 +202,7 @@ class EngineProcess:
         self._stopping = True
         await self._end()
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await ended(task)
         self._up.clear()
 
     async def _end(self) -> None:
@@ -211,7 +212,8 @@ class EngineProcess:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             _log.warning("the embedded engine did not close within %.0f s and is killed", _STOP_SECONDS)
             process.kill()
