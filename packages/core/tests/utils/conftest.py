@@ -72,6 +72,7 @@ def install(site: Path) -> Install:
         features: str = "",
         code: str = CODE,
         broken_manifest: bool = False,
+        category: str = "general",
     ) -> None:
         package = f"loaded_{plugin_id}"
         info = site / f"vendor_{plugin_id}-1.0.dist-info"
@@ -82,7 +83,7 @@ def install(site: Path) -> Install:
         (site / package / "__init__.py").write_text(code)
         needs = ", ".join(f"{name} = {json.dumps(versions)}" for name, versions in (requires or {}).items())
         (site / package / "dotmac-plugin.toml").write_text(
-            f'[{plugin_id}]\nname = "Plugin {plugin_id}"\nsettings = "{package}:Settings"\n'
+            f'[{plugin_id}]\nname = "Plugin {plugin_id}"\ncategory = "{category}"\nsettings = "{package}:Settings"\n'
             f'environment = ["HOST"]\nrequires = {{ {needs} }}\n'
             f"{'nonsense = 1' if broken_manifest else ''}\n"
             f"[{plugin_id}.secrets]\nrequired = {json.dumps(list(secrets))}\noptional = {json.dumps(list(optional))}\n{features}"
@@ -107,7 +108,7 @@ def configure(home: Path) -> Configure:
     """`configure({"alpha": {"configuration": {…}}}, development={"alpha": {…}})` writes the operator's file."""
 
     def write(integrations: dict[str, Any] | None = None, **scenarios: dict[str, Any]) -> Path:
-        ours = {"voltha_integration": {"enabled": False}, "analytics_events": {"enabled": False}}
+        ours = {one: {"enabled": False} for one in ("voltha_integration", "analytics_events", "vault_secrets")}
         content = {"vendor_integrations": {**ours, **(integrations or {})}, "deployment_scenarios": scenarios}
         file = home / "vendor_integrations.json"
         file.write_text(json.dumps(content, indent=2))

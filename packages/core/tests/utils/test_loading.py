@@ -110,7 +110,7 @@ async def test_an_unknown_environment_is_told_with_the_file_the_line_and_what_th
     assert f"'prodution' in {file}, line {error.line}" in str(error)
     assert "Did you mean 'production'?" in str(error)
     assert "development, production, staging" in str(error)
-    assert manager.list(everything=True) == []
+    assert manager.list(tenant_id="t") == []
     assert loader.tenant_id is None
 
 
@@ -228,3 +228,17 @@ async def test_a_manager_that_was_not_started_is_told_at_once(install: Install, 
     loader = VendorPluginLoader(manager)
     with pytest.raises(LifecycleError, match=r"await plugin_manager\.start\(\) first"):
         await loader.load_vendor_integrations("production", tenant_id="t")
+
+
+async def test_a_plugin_that_provides_secrets_is_the_hosts_and_no_tenants(
+    install: Install, manager: PluginManager
+) -> None:
+    install("alpha")
+    install("strongroom", category="secrets")
+    await manager.start()
+    loader = VendorPluginLoader(manager)
+    results = await loader.load_vendor_integrations("production", tenant_id="t")
+    assert results["loaded_plugins"] == ["alpha"]
+    assert "the host runs it for the system tenant" in results["skipped_plugins"]["strongroom"]
+    assert list((await loader.validate_secrets())["plugins"]) == ["alpha"]
+    assert (await loader.load_vendor_integrations("production"))["loaded_plugins"] == ["alpha", "strongroom"]

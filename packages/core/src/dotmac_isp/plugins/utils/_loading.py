@@ -10,6 +10,7 @@ import msgspec
 
 from dotmac_isp.plugins.core.dependencies import pip_name
 from dotmac_isp.plugins.core.errors import ConfigurationError, DependencyError, InstanceNotFoundError, LifecycleError
+from dotmac_isp.plugins.core.lifecycle import provides_secrets
 from dotmac_isp.plugins.core.model import PluginState, tenant_label
 
 from ._failures import failure_of
@@ -105,6 +106,8 @@ async def _load(
         await manager.unload(plugin_id, tenant_id=now.tenant_id)
         raise _SkippedError(why)
     plugin = _installed(manager, plugin_id)
+    if now.tenant_id is not None and provides_secrets(plugin):
+        raise _SkippedError("it provides secrets to every tenant: the host runs it for the system tenant")
     _check_requirements(plugin, now)
     moved = moved and _state(manager, plugin_id, now.tenant_id) in {PluginState.ACTIVE, PluginState.INITIALIZED}
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET, UnsetType
 
 from dotmac_isp.plugins.core.errors import DiscoveryError, InstanceNotFoundError, LifecycleError, PluginError
+from dotmac_isp.plugins.core.lifecycle import provides_secrets
 from dotmac_isp.plugins.core.model import PluginState, validate_tenant_id
 
 from ._failures import failure_of
@@ -247,6 +248,8 @@ class VendorPluginLoader:
         environment = self._environment_of(tenant)
         chosen = [plugin_id] if plugin_id is not None else self._manager.load_order(tenant, environment)
         plugins = [self._manager.installed(one) for one in chosen]
+        if plugin_id is None and tenant is not None:
+            plugins = [one for one in plugins if not provides_secrets(one)]
         return await secret_report(self._manager, plugins, tenant)
 
     def explain(
