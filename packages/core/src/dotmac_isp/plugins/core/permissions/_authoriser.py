@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .model import InstanceRef, PluginContext
+    from ..model import InstanceRef, PluginContext
 
 __all__ = ["NO_POLICY", "Authoriser", "OpenAuthoriser"]
 
@@ -34,7 +34,11 @@ class Authoriser(Protocol):
 class OpenAuthoriser:
     """Decides where there is no policy file: everything that a manifest asks for is granted."""
 
-    __slots__ = ()
+    __slots__ = ("trouble",)
+
+    def __init__(self) -> None:
+        #: Why a policy file that is there is not in force; shown wherever the policy is named.
+        self.trouble: str | None = None
 
     def refuse_call(self, instance: InstanceRef, permission: str | None, context: PluginContext) -> str | None:  # noqa: ARG002 - the protocol's arguments
         return None
@@ -43,4 +47,4 @@ class OpenAuthoriser:
         return None
 
     def describe(self) -> str:
-        return NO_POLICY
+        return NO_POLICY if self.trouble is None else f"{NO_POLICY}: {self.trouble}"
