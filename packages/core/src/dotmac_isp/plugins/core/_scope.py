@@ -10,7 +10,7 @@ import msgspec
 __all__ = ["CallScope", "current_scope"]
 
 
-class CallScope(msgspec.Struct, frozen=True):
+class CallScope(msgspec.Struct, frozen=True, gc=False):
     """One call or lifecycle step of one instance."""
 
     plugin_id: str

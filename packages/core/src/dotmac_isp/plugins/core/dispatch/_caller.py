@@ -157,11 +157,12 @@ class HookCall:
         self, remaining: Iterator[HookSeat], context: PluginContext, values: Mapping[str, Any], failures: list[Failure]
     ) -> Any:
         """Ask one after the other until somebody answers or suspends; `None` when nobody is left."""
+        begin = self._gate.begin
         entered = self._gate.enter()
         try:
             for seat in remaining:
                 keywords = keywords_for(seat, values) if seat.keywords else NOTHING
-                outcome = self._gate.begin(seat, context, seat.take(values), keywords)
+                outcome = begin(seat, context, seat.take(values), keywords)
                 if type(outcome) is Failed:
                     failures.append(outcome.failure)
                 elif outcome is not None:

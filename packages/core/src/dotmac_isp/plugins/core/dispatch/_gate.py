@@ -168,17 +168,19 @@ class Gate:
         """
         member = seat.member
         ref = member.ref
-        operation = seat.operation
         if not member.accepting:
             return self._refuse(seat, context, FailureKind.NOT_ACTIVE, member.why_not)
+        unlicensed: str | None = None
         try:
-            why, kind = self.authoriser.refuse_call(ref, seat.permission, context), FailureKind.PERMISSION
-            if why is None:
-                why, kind = self.licences.refuse_call(ref, operation), FailureKind.LICENCE
+            refused = self.authoriser.refuse_call(ref, seat.permission, context)
+            if refused is None:
+                unlicensed = self.licences.refuse_call(ref, seat.operation)
         except Exception as error:  # noqa: BLE001 - who cannot be asked has not allowed it
-            why, kind = f"it cannot be decided: {type(error).__name__}: {error}", FailureKind.PERMISSION
-        if why is not None:
-            return self._refuse(seat, context, kind, why)
+            refused = f"it cannot be decided: {type(error).__name__}: {error}"
+        if refused is not None:
+            return self._refuse(seat, context, FailureKind.PERMISSION, refused)
+        if unlicensed is not None:
+            return self._refuse(seat, context, FailureKind.LICENCE, unlicensed)
         if member.breaker.open_until and member.breaker.refuses():
             return self._refuse(seat, context, FailureKind.CIRCUIT_OPEN, self._breaker_text(member))
         return self._run(seat, context, args, kwargs, run or seat.function)

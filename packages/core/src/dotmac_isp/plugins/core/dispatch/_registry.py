@@ -26,6 +26,8 @@ __all__ = ["NOTHING", "HookPlan", "HookSeat", "TenantRegistry", "keywords_for"]
 #: The keywords of an implementation that takes none; never written to.
 NOTHING: Final[dict[str, Any]] = {}
 
+#: What every plugin has and no hook is called.
+_STEPS: Final = frozenset(vars(BasePlugin)) | {"api"}
 _OPTIONS: Final = {
     "wrapper": False,
     "hookwrapper": False,
@@ -62,13 +64,40 @@ class HookPlan:
         self.wrappers: Final = wrappers
 
 
+def _specifications() -> dict[str, Any]:
+    whole = pluggy.PluginManager(PROJECT)
+    for family in (LifecycleHooks, DeviceHooks, MetricsHooks, ProviderHooks):
+        whole.add_hookspecs(family)
+    callers: dict[str, pluggy.HookCaller] = {name: getattr(whole.hook, name) for name in HOOKS}
+    return {name: caller.spec for name, caller in callers.items() if caller.spec is not None}
+
+
+#: Every hook's specification (pluggy's HookSpec, which it does not export), read once: pluggy would read them all again for every tenant, at half the cost of a load.
+_SPECIFICATIONS: Final = _specifications()
+#: A namespace for each hook alone, so that a tenant has callers only for the hooks that somebody implements.
+_ALONE: Final = {name: type(name, (), {name: spec.function}) for name, spec in _SPECIFICATIONS.items()}
+#: The plans of hooks that nobody implements in a tenant, which are most.
+_NOBODY: Final = {name: HookPlan(-1, frozenset(spec.argnames), [], []) for name, spec in _SPECIFICATIONS.items()}
+
+
 class _Hooks(pluggy.PluginManager):
     """pluggy's manager, in which `BasePlugin` methods named as hooks need no marker."""
 
+    def parse_hookspec_opts(self, module_or_class: object, name: str) -> pluggy.HookspecOpts | None:  # noqa: ARG002 - pluggy's
+        spec = _SPECIFICATIONS.get(name)
+        return None if spec is None else spec.opts
+
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        options = self._options_of(plugin, name)
+        hook = "" if options is None else options.get("specname") or name
+        if hook in _ALONE and not hasattr(self.hook, hook):
+            self.add_hookspecs(_ALONE[hook])  # before its first implementation, so that pluggy checks the arguments
+        return options
+
+    def _options_of(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         if not isinstance(plugin, BasePlugin):
             return super().parse_hookimpl_opts(plugin, name)
-        if name.startswith("__"):
+        if name in _STEPS or name.startswith("__"):
             return None
         # Looked at without running anything: a property of the plugin is none of our business.
         method = inspect.getattr_static(plugin, name, None)
@@ -86,8 +115,6 @@ class TenantRegistry:
 
     def __init__(self) -> None:
         self._pluggy: Final = _Hooks(PROJECT)
-        for family in (LifecycleHooks, DeviceHooks, MetricsHooks, ProviderHooks):
-            self._pluggy.add_hookspecs(family)
         self._members: dict[str, Member] = {}
         self._plans: dict[str, HookPlan] = {}
         self.version = 0
@@ -125,6 +152,8 @@ class TenantRegistry:
     def plan(self, hook: str) -> HookPlan:
         """Who is called for a hook now."""
         plan = self._plans.get(hook)
+        if plan is None and not hasattr(self._pluggy.hook, hook):
+            return _NOBODY[hook]
         if plan is None or plan.version != self.version:
             plan = self._plans[hook] = self._make_plan(hook)
         return plan
@@ -134,7 +163,6 @@ class TenantRegistry:
 
     def _make_plan(self, hook: str) -> HookPlan:
         caller: pluggy.HookCaller = getattr(self._pluggy.hook, hook)
-        assert caller.spec is not None  # noqa: S101 - every hook in HOOKS is specified
         seats: list[HookSeat] = []
         wrappers: list[HookSeat] = []
         # pluggy keeps the one to be called first at the end
@@ -143,7 +171,7 @@ class TenantRegistry:
             wraps = impl.wrapper or impl.hookwrapper
             seat = HookSeat(member, impl, hook, () if wraps else HOOKS[hook].answers)
             (wrappers if wraps else seats).append(seat)
-        return HookPlan(self.version, frozenset(caller.spec.argnames), seats, wrappers)
+        return HookPlan(self.version, _NOBODY[hook].names, seats, wrappers)
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

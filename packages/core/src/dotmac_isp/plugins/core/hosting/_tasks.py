@@ -34,6 +34,7 @@ class TaskKeeper:
         self._loop: Final = loop
         self._report: Final = report
         self._before: Any = None
+        self._retired = False
         self._tasks: dict[Owner, weakref.WeakSet[asyncio.Task[Any]]] = {}
         self._scopes: weakref.WeakKeyDictionary[asyncio.Task[Any], CallScope] = weakref.WeakKeyDictionary()
 
@@ -44,8 +45,12 @@ class TaskKeeper:
 
     def uninstall(self) -> None:
         """Give the loop its former factory back, unless somebody else put one in front of ours."""
+        self._retired = True
         if self._loop.get_task_factory() == self._make:
-            self._loop.set_task_factory(self._before)
+            before = self._before
+            while isinstance(keeper := getattr(before, "__self__", None), TaskKeeper) and keeper._retired:  # noqa: SLF001 - its own kind
+                before = keeper._before  # noqa: SLF001 - of a manager that stopped before this one
+            self._loop.set_task_factory(before)
 
     def scope_of(self, task: asyncio.Task[Any] | None) -> CallScope | None:
         """Whose task it is; `None` for the host's own."""
@@ -81,6 +86,8 @@ class TaskKeeper:
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> Any:
         context = options.get("context")
         scope = current_scope.get() if context is None else context.get(current_scope)
+        if self._retired:
+            scope = None
         work = coro if scope is None or not asyncio.iscoroutine(coro) else self._fenced(coro, scope)
         make = self._before if self._before is not None else _plain_task
         task = make(loop, work, **options)

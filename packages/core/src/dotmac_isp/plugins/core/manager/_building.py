@@ -19,7 +19,7 @@ from ..model import InstanceRef, tenant_label
 from ..secrets import EnvironmentSecrets, FileSecrets, Redactor, SecretChain
 from ..storage import open_storage
 from ..telemetry import Telemetry
-from ._secrets import PluginSecrets
+from ._secrets import SECRET_ORDER, PluginSecrets, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -68,9 +68,11 @@ class Building:
         self.redactor: Final = Redactor()
         self.telemetry: Final = Telemetry()
         self.audit: Final = AuditTrail(redact=self.redact)
-        self._own_secrets: Final = SecretChain(providers, redactor=self.redactor)
         asked = PluginSecrets(lambda: self.tenant(None).hooks, self._system_instances)
-        self._secrets: Final = SecretChain([asked, *self._own_secrets.providers], redactor=self.redactor)
+        ordered = in_order(os.environ.get(SECRET_ORDER), asked, list(providers))
+        self._secrets: Final = SecretChain(ordered, redactor=self.redactor)
+        # Secret plugins cannot ask themselves for what they need to start.
+        self._own_secrets: Final = SecretChain((one for one in ordered if one is not asked), redactor=self.redactor)
         self._rotate: Final = rotate
         self.fence: Final = Fence(loop)
         self.tasks: Final = TaskKeeper(loop, self.report)

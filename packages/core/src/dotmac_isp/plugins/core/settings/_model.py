@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ class PluginSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __init__(self, **values: Any) -> None:
+        # BaseSettings would read the whole environment twice and a good deal more, and throw it away.
+        BaseModel.__init__(self, **values)
 
     @classmethod
     def settings_customise_sources(
