@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotmac_isp.plugins.core import Limits, PluginManager
+from dotmac_isp.plugins.core.discovery import discover
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,9 +100,11 @@ class Vendor:
 
 @pytest.fixture
 def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
-    """Where to install plugins. Their modules are forgotten afterwards."""
+    """Where to install plugins. Their modules are forgotten afterwards; what else is installed on the machine is not seen."""
     site = tmp_path / "site"
     site.mkdir()
+    seen = functools.partial(discover, path=[str(site)])
+    monkeypatch.setattr("dotmac_isp.plugins.core.manager._base.discover", seen)
     before = set(sys.modules)
     path = list(sys.path)
     monkeypatch.syspath_prepend(str(site))

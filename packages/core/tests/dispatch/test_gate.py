@@ -106,7 +106,9 @@ async def test_every_kind_of_failure_is_told_and_counted_and_audited_once(
 
 
 async def test_a_successful_call_is_counted_once_and_not_audited(host: PluginManager, run: Any) -> None:
-    one = await run("one", "async def work(self, pause):\n    await asyncio.sleep(pause) if pause else None\n    return 1")
+    one = await run(
+        "one", "async def work(self, pause):\n    await asyncio.sleep(pause) if pause else None\n    return 1"
+    )
     before = len(host.audit.latest(everything=True))
     for pause in (0, 0.001, 0):
         assert await one.work(pause) == 1
@@ -126,12 +128,14 @@ async def test_an_answer_of_the_wrong_type_is_a_failure_that_says_what_it_must_b
 
 
 async def test_wrong_arguments_on_a_handle_are_the_callers_matter(host: PluginManager, run: Any) -> None:
-    one = await run("one", "async def work(self, device_id):\n    return self.inner()\ndef inner(self):\n    return len(5)")
-    with pytest.raises(TypeError, match="device_id"):
+    one = await run(
+        "one", "async def work(self, device_id):\n    return self.inner()\ndef inner(self):\n    return len(5)"
+    )
+    with pytest.raises(TypeError, match=r"device_id"):
         await one.work()
-    with pytest.raises(TypeError, match="unexpected keyword"):
+    with pytest.raises(TypeError, match=r"unexpected keyword"):
         await one.work("x", nonsense=1)
-    with pytest.raises(TypeError, match="has no len"):
+    with pytest.raises(TypeError, match=r"has no len"):
         await one.work("x")
     stats = host.telemetry.instance("one", "t").operation("work")
     assert stats.failures == {FailureKind.REQUEST: 2, FailureKind.ERROR: 1}
@@ -201,11 +205,11 @@ async def test_a_refusing_authoriser_and_licence_book_stand_before_the_plugin_in
             ("licence", "one@t", "provision_olt"),
         ]
         book.licence = "the licence ended"
-        with pytest.raises(LicenceError, match="the licence ended"):
+        with pytest.raises(LicenceError, match=r"the licence ended"):
             await one.provision_olt()
         book.permission = "rule 3 denies it"
         book.asked.clear()
-        with pytest.raises(PermissionDeniedError, match="rule 3 denies it") as caught:
+        with pytest.raises(PermissionDeniedError, match=r"rule 3 denies it") as caught:
             await one.provision_olt()
         assert [asked[0] for asked in book.asked] == ["permission"], "who may not is not told about licences"
         assert caught.value.failure is not None
@@ -234,15 +238,15 @@ async def test_an_authoriser_that_cannot_decide_has_not_allowed(make_host: Any, 
 async def test_what_is_not_active_takes_no_calls_and_says_why(host: PluginManager, run: Any) -> None:
     one = await run("one", RAISES)
     await host.stop_plugin("one", tenant_id="t")
-    with pytest.raises(CallError, match="it takes no calls: .*stopped") as caught:
+    with pytest.raises(CallError, match=r"it takes no calls: .*stopped") as caught:
         await one.fine()
     assert caught.value.failure is not None
     assert caught.value.failure.kind is FailureKind.NOT_ACTIVE
     await host.unload("one", tenant_id="t")
-    with pytest.raises(InstanceNotFoundError, match="one is not loaded for tenant t"):
+    with pytest.raises(InstanceNotFoundError, match=r"one is not loaded for tenant t"):
         await one.fine()
     await host.load("one", tenant_id="t")
-    with pytest.raises(CallError, match="it takes no calls: initialised: loaded"):
+    with pytest.raises(CallError, match=r"it takes no calls: initialised: loaded"):
         await one.fine()
 
 
@@ -254,7 +258,7 @@ async def test_a_calls_own_deadline_ends_it(host: PluginManager, run: Any, vendo
         "one",
         "async def work(self):\n    try:\n        await asyncio.sleep(60)\n    finally:\n        said.append('ended')",
     )
-    with pytest.raises(DeadlineError, match="no result after") as caught:
+    with pytest.raises(DeadlineError, match=r"no result after") as caught:
         await one.work(context=PluginContext.within(0.02))
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.failure is not None
@@ -279,7 +283,7 @@ async def test_a_deadline_that_has_passed_already_calls_nobody_and_is_nobodys_fa
     one = await run("one", "async def work(self):\n    said.append('ran')")
     late = PluginContext(deadline=time.monotonic() - 1)
     for _ in range(20):
-        with pytest.raises(DeadlineError, match="the deadline had passed before the call"):
+        with pytest.raises(DeadlineError, match=r"the deadline had passed before the call"):
             await one.work(context=late)
     assert vendor.said == []
     assert host.status("one", tenant_id="t").breaker == "closed"
@@ -336,8 +340,12 @@ class Clock:
 @pytest.fixture
 async def broken(make_host: Any, vendor: Any) -> Any:
     """A host whose plugin `one` has its breaker open, and the clock of that breaker."""
-    vendor.install("one", RAISES + "async def discover_devices(self):\n    await asyncio.sleep(open_doors['for'])\n    return []\n")
-    vendor.install("two", "async def discover_devices(self):\n    await asyncio.sleep(open_doors['two'])\n    return []")
+    vendor.install(
+        "one", RAISES + "async def discover_devices(self):\n    await asyncio.sleep(open_doors['for'])\n    return []\n"
+    )
+    vendor.install(
+        "two", "async def discover_devices(self):\n    await asyncio.sleep(open_doors['two'])\n    return []"
+    )
     vendor.open_doors.update({"for": 0, "two": 0})
     host = make_host(limits=msgspec.structs.replace(Limits(), breaker_failures=3, give_up_failures=100))
     await host.start()
@@ -348,7 +356,7 @@ async def broken(make_host: Any, vendor: Any) -> Any:
     member.breaker = Breaker(3, 30.0, clock=clock)
     one = host.get("one", tenant_id="t")
     for _ in range(3):
-        with pytest.raises(OSError, match="x"):
+        with pytest.raises(OSError, match=r"x"):
             await one.work(OSError("x"), False)
     return host, one, clock, member.breaker
 
@@ -356,11 +364,11 @@ async def broken(make_host: Any, vendor: Any) -> Any:
 async def test_the_breaker_opens_refuses_lets_one_trial_through_and_closes(broken: Any) -> None:
     _host, one, clock, breaker = broken
     assert breaker.state == "open"
-    with pytest.raises(CircuitOpenError, match="failed 3 times in a row; the next trial is in"):
+    with pytest.raises(CircuitOpenError, match=r"failed 3 times in a row; the next trial is in"):
         await one.fine()
     clock.now += 31
     assert breaker.state == "half-open"
-    with pytest.raises(OSError, match="x"):
+    with pytest.raises(OSError, match=r"x"):
         await one.work(OSError("x"), True)
     assert breaker.state == "open"
     clock.now += 31
@@ -394,7 +402,9 @@ async def test_a_trial_without_a_verdict_lets_another_one_through(broken: Any, v
     else:
         vendor.open_doors["for"] = 60
         vendor.open_doors["two"] = 60 if way == "abandoned" else 0
-        call = asyncio.ensure_future(host.hooks("t").discover_devices() if way == "abandoned" else one.discover_devices())
+        call = asyncio.ensure_future(
+            host.hooks("t").discover_devices() if way == "abandoned" else one.discover_devices()
+        )
         await asyncio.sleep(0.02)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -406,7 +416,7 @@ async def test_a_trial_without_a_verdict_lets_another_one_through(broken: Any, v
 async def test_the_callers_mistakes_never_open_the_breaker(host: PluginManager, run: Any) -> None:
     one = await run("one", RAISES)
     for number in range(20):
-        with pytest.raises(ValueError, match="x"):
+        with pytest.raises(ValueError, match=r"x"):
             await one.work(ValueError("x"), bool(number % 2))
     assert host.status("one", tenant_id="t").breaker == "closed"
     assert host.status("one", tenant_id="t").state is PluginState.ACTIVE
@@ -416,7 +426,7 @@ async def test_the_instances_breakers_are_its_own(host: PluginManager, run: Any)
     one = await run("one", RAISES)
     await host.start_plugin("one", tenant_id="u")
     for _ in range(5):
-        with pytest.raises(OSError, match="x"):
+        with pytest.raises(OSError, match=r"x"):
             await one.work(OSError("x"), False)
     with pytest.raises(CircuitOpenError):
         await one.fine()

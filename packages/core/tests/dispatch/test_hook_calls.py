@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -14,6 +13,8 @@ from dotmac_isp.plugins.core.errors import HookError, PermissionDeniedError, Plu
 from dotmac_isp.plugins.core.model import FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dotmac_isp.plugins.core import PluginManager
 
 
@@ -58,7 +59,10 @@ async def test_a_first_result_is_the_first_that_is_not_none_over_synchronous_and
     host: PluginManager, run: Any, vendor: Any
 ) -> None:
     for name, body in [
-        ("never", "async def get_device_status(self, device_id):\n    said.append('never')\n    return {'by': 'never'}"),
+        (
+            "never",
+            "async def get_device_status(self, device_id):\n    said.append('never')\n    return {'by': 'never'}",
+        ),
         ("sync", "def get_device_status(self, device_id):\n    said.append('sync')\n    return {'by': 'sync'}"),
         (
             "slow",
@@ -115,10 +119,14 @@ async def test_a_first_result_passes_over_failures_and_raises_when_nobody_answer
     host: PluginManager, run: Any
 ) -> None:
     await run("bad", "async def get_device_status(self, device_id):\n    raise OSError('line cut')")
-    with pytest.raises(HookError, match="get_device_status: no plugin of tenant t answered, and bad failed: .*line cut") as caught:
+    with pytest.raises(
+        HookError, match=r"get_device_status: no plugin of tenant t answered, and bad failed: .*line cut"
+    ) as caught:
         await host.hooks("t").get_device_status(device_id="x")
     assert [failure.plugin_id for failure in caught.value.failures] == ["bad"]
-    await run("worse", "async def get_device_status(self, device_id):\n    await asyncio.sleep(0)\n    raise OSError('too')")
+    await run(
+        "worse", "async def get_device_status(self, device_id):\n    await asyncio.sleep(0)\n    raise OSError('too')"
+    )
     vendor_answers = "@hookimpl(trylast=True)\ndef get_device_status(self, device_id):\n    return {'by': 'good'}"
     await run("good", vendor_answers)
     assert await host.hooks("t").get_device_status(device_id="x") == {"by": "good"}
@@ -166,10 +174,16 @@ async def test_cancelling_the_caller_ends_all_that_suspended(
 
 
 async def test_implementations_take_the_arguments_that_they_want(host: PluginManager, run: Any, vendor: Any) -> None:
-    await run("all", "async def configure_device(self, device_id, config, context):\n    said.append((device_id, config, context.tenant_id))")
+    await run(
+        "all",
+        "async def configure_device(self, device_id, config, context):\n    said.append((device_id, config, context.tenant_id))",
+    )
     await run("some", "async def configure_device(self, config):\n    said.append(config)")
     await run("none", "async def configure_device(self):\n    said.append('nothing')")
-    await run("defaults", "async def configure_device(self, config, device_id='default', context=None):\n    said.append((config, device_id, context.tenant_id))")
+    await run(
+        "defaults",
+        "async def configure_device(self, config, device_id='default', context=None):\n    said.append((config, device_id, context.tenant_id))",
+    )
     assert await host.hooks("t").configure_device(device_id="d", config={"a": 1}) is None
     assert vendor.said == [({"a": 1}, "d", "t"), "nothing", {"a": 1}, ("d", {"a": 1}, "t")]
 
@@ -183,17 +197,17 @@ async def test_implementations_take_the_arguments_that_they_want(host: PluginMan
     ],
 )
 async def test_wrong_arguments_of_the_caller_are_named(host: PluginManager, arguments: Any, said: str) -> None:
-    with pytest.raises(TypeError, match=f"hook get_device_status {said}"):
+    with pytest.raises(TypeError, match=rf"hook get_device_status {said}"):
         await host.hooks("t").get_device_status(**arguments)
 
 
 async def test_a_context_that_is_none_is_told_so(host: PluginManager) -> None:
-    with pytest.raises(TypeError, match="context must be a PluginContext or None, and is of type dict"):
+    with pytest.raises(TypeError, match=r"context must be a PluginContext or None, and is of type dict"):
         await host.hooks("t").discover_devices(context={"tenant_id": "t"})
 
 
 async def test_a_hook_that_does_not_exist_is_told_with_those_that_do(host: PluginManager) -> None:
-    with pytest.raises(AttributeError, match="there is no hook 'discover_device'; the hooks are .*discover_devices"):
+    with pytest.raises(AttributeError, match=r"there is no hook 'discover_device'; the hooks are .*discover_devices"):
         _ = host.hooks("t").discover_device
 
 
@@ -209,7 +223,7 @@ async def test_an_implementation_with_an_argument_that_the_hook_lacks_fails_the_
 @pytest.mark.parametrize("kind", ["wrapper=True", "hookwrapper=True"])
 async def test_an_asynchronous_wrapper_is_refused_with_the_reason(host: PluginManager, vendor: Any, kind: str) -> None:
     vendor.install("one", f"@hookimpl({kind})\nasync def discover_devices(self):\n    result = yield\n")
-    with pytest.raises(PluginError, match="generator function") as caught:
+    with pytest.raises(PluginError, match=r"generator function") as caught:
         await host.load("one", tenant_id="t")
     assert isinstance(caught.value, StepError)
     assert "discover_devices" in str(caught.value)
@@ -238,9 +252,9 @@ async def test_a_context_of_another_tenant_is_refused(
     host: PluginManager, run: Any, vendor: Any, called: str | None, given: str
 ) -> None:
     one = await run("one", "async def discover_devices(self):\n    said.append('called')", tenant_id=called)
-    with pytest.raises(PermissionDeniedError, match="a context of tenant other came with a call to tenant"):
+    with pytest.raises(PermissionDeniedError, match=r"a context of tenant other came with a call to tenant"):
         await host.hooks(called).discover_devices(context=PluginContext(tenant_id=given))
-    with pytest.raises(PermissionDeniedError, match="leave its tenant_id out"):
+    with pytest.raises(PermissionDeniedError, match=r"leave its tenant_id out"):
         await one.discover_devices(context=PluginContext(tenant_id=given))
     assert vendor.said == []
 
@@ -288,9 +302,9 @@ async def test_the_hosts_own_implementations_take_part(host: PluginManager, run:
     assert (await host.hooks("t").discover_devices()).by_plugin == {"only_t": ["t"], "everywhere": ["t"]}
     assert (await host.hooks("u").discover_devices()).by_plugin == {"everywhere": ["u"]}
     assert await host.hooks("t").get_device_status(device_id="x") is None
-    with pytest.raises(PluginError, match="'only_t' is registered already"):
+    with pytest.raises(PluginError, match=r"'only_t' is registered already"):
         host.register(Own(), name="only_t", tenant_id="t")
-    with pytest.raises(PluginError, match="'only_t' is registered already"):
+    with pytest.raises(PluginError, match=r"'only_t' is registered already"):
         host.register(Own(), name="only_t", every_tenant=True)
     assert set((await host.hooks("t").discover_devices()).by_plugin) == {"only_t", "everywhere"}
     host.unregister("only_t")
@@ -452,7 +466,7 @@ async def test_the_one_that_tells_is_called_neither_directly_nor_as_a_wrapper(
         """,
     )
     await run("two", "async def collect_metrics(self):\n    return {'n': 2}")
-    with pytest.raises(TypeError, match="lacks resource_ids"):
+    with pytest.raises(TypeError, match=r"lacks resource_ids"):
         await one.ask()
     assert (await host.hooks("t").collect_metrics(resource_ids=[])).by_plugin == {"two": {"n": 2}}
     assert vendor.said == ["wrapped myself"]
