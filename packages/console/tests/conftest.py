@@ -60,7 +60,7 @@ secrets = ["greeter-voice"]
 """
 BROKEN = PLAIN.replace("    pass", '    async def initialize(self):\n        raise RuntimeError("no luck today")')
 #: Installed in some environments beside us; off, so that only the tests' plugins run.
-OTHERS = {name: {"enabled": False} for name in ("voltha_integration", "analytics_events")}
+OTHERS = {name: {"enabled": False} for name in ("voltha_integration", "analytics_events", "vault_secrets")}
 
 Install = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -24,10 +24,6 @@ _LOG: Final = logging.getLogger("dotmac.host")
 _S = PluginState
 #: Tenants that are brought up at the same time.
 _AT_ONCE: Final = 16
-#: Loaded, so that a start has only to activate.
-_LOADED: Final = frozenset({_S.INITIALIZED, _S.ACTIVE, _S.SUSPENDED})
-#: The load failed for a reason that passes: a start makes the instance's own remedy (retry, wait for the secret) begin.
-_RECOVERABLE: Final = frozenset({_S.FAILED, _S.RETRYING, _S.AWAITING_SECRET})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,19 +72,16 @@ class BringUp:
     async def start(self, ref: InstanceRef, environment: str | None = None) -> InstanceStatus:
         """Load and start one instance. Raises what stands in the way; the instance's own remedy is under way then."""
         self.stopped.discard(ref)
-        status = status_of(self._manager, ref)
-        if status is None or status.state not in _LOADED or environment is not None:
-            try:
-                await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id, environment=environment)
-            except Exception as error:
-                self.failures[ref] = str(error) or type(error).__name__
-                await self._let_recover(ref)
-                raise
         self.wanted.add(ref)
         try:
+            if environment is not None:
+                await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id, environment=environment)
             started = await self._manager.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
         except Exception as error:
             self.failures[ref] = str(error) or type(error).__name__
+            status = status_of(self._manager, ref)
+            if status is None or status.state is _S.DISABLED:
+                self.wanted.discard(ref)
             raise
         self.failures.pop(ref, None)
         return started
@@ -153,7 +146,6 @@ class BringUp:
 
     async def one(self, ref: InstanceRef) -> Outcome:
         """Start one instance that should run. Never raises."""
-        self.wanted.add(ref)
         try:
             await self.start(ref)
         except Exception as error:  # noqa: BLE001 - one plugin's failure is its outcome and stops no other
@@ -172,7 +164,6 @@ class BringUp:
             if status.state is _S.ACTIVE:
                 result, reason = "up", ""
             elif status.state is _S.DISABLED:
-                self.wanted.discard(ref)
                 result, reason = "off", status.reason
             elif status.state is not _S.CREATED:
                 reason = status.reason if status.state is not _S.MISCONFIGURED else reason or status.reason
@@ -197,13 +188,3 @@ class BringUp:
             reason=reason,
             result="off",
         )
-
-    async def _let_recover(self, ref: InstanceRef) -> None:
-        status = status_of(self._manager, ref)
-        if status is None or status.state not in _RECOVERABLE:
-            return
-        self.wanted.add(ref)
-        try:
-            await self._manager.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
-        except Exception as error:  # noqa: BLE001 - its state says why, and the first error is the one that is told
-            _LOG.debug("%s did not start again: %s", ref, error)

@@ -192,7 +192,8 @@ class Reload:
             return wanted or ref.tenant_id in self._file_tenants()
         if status.state in {_S.ACTIVE, _S.SUSPENDED, _S.RETRYING}:
             return False
-        return wanted or status.state is not _S.INITIALIZED
+        # What the manager itself or an operator only loaded is theirs.
+        return wanted or (status.state is _S.DISABLED and ref.tenant_id in self._file_tenants())
 
     # inside
 
