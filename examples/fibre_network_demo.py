@@ -16,6 +16,7 @@ import asyncio
 import base64
 import contextlib
 import importlib.util
+import json
 import math
 import os
 import shutil
@@ -606,10 +607,13 @@ PARTS: tuple[tuple[Callable[[Stage], Awaitable[None]], str], ...] = (
 @contextlib.contextmanager
 def own_home() -> Iterator[None]:
     """A folder for the host's state that is gone afterwards; variables of this machine do not reach the demo."""
-    for name in [one for one in os.environ if one.startswith(("VOLTHA_", "ANALYTICS_", "DOTMAC_"))]:
+    for name in [one for one in os.environ if one.startswith(("VOLTHA_", "ANALYTICS_", "VAULT_", "DOTMAC_"))]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="dotmac-demo-") as folder:
         os.environ["DOTMAC_HOME"] = folder
+        # The credentials of this demo are in the environment: no Vault is looked for where its plugin is installed.
+        own = {"vendor_integrations": {"vault_secrets": {"enabled": False}}}
+        Path(folder, "vendor_integrations.json").write_text(json.dumps(own), encoding="utf-8")
         yield
 
 

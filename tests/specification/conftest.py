@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -107,11 +108,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home for the host, and no variables of this machine's own."""
     folder = tmp_path / "home"
     monkeypatch.setenv("DOTMAC_HOME", str(folder))
-    for name in ("HOST", "PORT", "REST_PORT", "USERNAME", "PASSWORD"):
-        monkeypatch.delenv(f"VOLTHA_{name}", raising=False)
-    for name in ("HOST", "PORT", "API_KEY", "DB_CONNECTION"):
-        monkeypatch.delenv(f"ANALYTICS_{name}", raising=False)
-    monkeypatch.delenv("DOTMAC_SAFE_MODE", raising=False)
+    for name in [one for one in os.environ if one.startswith(("VOLTHA_", "ANALYTICS_", "VAULT_", "DOTMAC_SAFE"))]:
+        monkeypatch.delenv(name)
     return folder
 
 

@@ -26,7 +26,9 @@ python examples/vendor_plugin_demo.py
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     """This process's environment without what would change a demonstration; `python` is the one that runs the tests."""
     shared = {
-        one: value for one, value in os.environ.items() if not one.startswith(("VOLTHA_", "ANALYTICS_", "DOTMAC_"))
+        one: value
+        for one, value in os.environ.items()
+        if not one.startswith(("VOLTHA_", "ANALYTICS_", "VAULT_", "DOTMAC_"))
     }
     scripts = tmp_path / "bin"
     scripts.mkdir(exist_ok=True)
