@@ -103,7 +103,7 @@ class _Host:
         manager = self._manager
         await manager.start()
         self._stack.push_async_callback(self._stop_manager)
-        self._start_logging(manager._house.redact)  # noqa: SLF001 - core shows no redactor yet
+        self._start_logging(manager.redact)
         url = await self._start_metrics()
         if url is not None:
             facts = msgspec.structs.replace(self._administration.facts, metrics=url)
@@ -111,7 +111,7 @@ class _Host:
         control = ControlServer(
             self._home / SOCKET,
             Control(self._administration).answer,
-            redact=manager._house.redact,  # noqa: SLF001
+            redact=manager.redact,
         )
         await control.start()
         self._stack.push_async_callback(control.close)

@@ -85,5 +85,5 @@ class ShortLivedHost:
         except HostError:
             raise
         except Exception as error:
-            fields = error_fields(error, self._manager._house.redact)  # noqa: SLF001 - core shows no redactor yet
+            fields = error_fields(error, self._manager.redact)
             raise HostError(fields["message"], type=fields["type"], remedy=fields["remedy"]) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
-from dotmac_isp.plugins.core import HookResults, PluginContext, hookimpl
+from dotmac_isp.plugins.core import HookResults, Limits, PluginContext, hookimpl
 from dotmac_isp.plugins.core.errors import HookError, PermissionDeniedError, PluginError, StepError
 from dotmac_isp.plugins.core.model import FailureKind
 
@@ -237,11 +237,13 @@ async def test_the_context_is_made_and_completed(host: PluginManager, run: Any, 
     await run("one", "async def discover_devices(self, context):\n    said.append(context)")
     await host.hooks("t").discover_devices()
     await host.hooks("t").discover_devices(context=PluginContext(user_id="u", roles=("admin",)))
-    whole = PluginContext(tenant_id="t", request_id="mine")
+    whole = PluginContext.within(5, tenant_id="t", request_id="mine")
     await host.hooks("t").discover_devices(context=whole)
     made, completed, same = vendor.said
     assert (made.tenant_id, completed.tenant_id) == ("t", "t")
     assert made.request_id
+    assert 0 < made.remaining <= Limits().call
+    assert 0 < completed.remaining <= Limits().call
     assert completed.request_id != made.request_id
     assert (completed.user_id, completed.roles) == ("u", ("admin",))
     assert same is whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -39,20 +40,28 @@ def next_request_id() -> str:
     return f"{_PROCESS}-{next(_NUMBERS):x}"
 
 
-def fill_context(context: PluginContext | None, tenant_id: str | None) -> PluginContext:
-    """The context of a call in a tenant: made where there is none, completed where it says no tenant."""
+def fill_context(context: PluginContext | None, tenant_id: str | None, limit: float) -> PluginContext:
+    """The context of a call in a tenant: made where there is none, completed where it lacks tenant, request id or deadline.
+
+    So the plugin sees the deadline that the host will hold it to: `limit` seconds from now where the caller named none.
+    """
     if context is None:
-        return PluginContext(tenant_id=tenant_id, request_id=next_request_id())
+        return PluginContext(tenant_id=tenant_id, request_id=next_request_id(), deadline=time.monotonic() + limit)
     if not isinstance(context, PluginContext):
         raise TypeError(f"context must be a PluginContext or None, and is of type {type(context).__name__}")
-    if context.tenant_id == tenant_id and context.request_id:
+    if context.tenant_id == tenant_id and context.request_id and context.deadline is not None:
         return context
     if context.tenant_id not in (None, tenant_id):
         raise PermissionDeniedError(
             f"a context of tenant {tenant_label(context.tenant_id)} came with a call to tenant {tenant_label(tenant_id)}",
             remedy="Make the context for the tenant that is called, or leave its tenant_id out",
         )
-    return msgspec.structs.replace(context, tenant_id=tenant_id, request_id=context.request_id or next_request_id())
+    return msgspec.structs.replace(
+        context,
+        tenant_id=tenant_id,
+        request_id=context.request_id or next_request_id(),
+        deadline=time.monotonic() + limit if context.deadline is None else context.deadline,
+    )
 
 
 class HookCall:
@@ -72,7 +81,7 @@ class HookCall:
 
     async def __call__(self, *, context: PluginContext | None = None, **values: Any) -> Any:
         plan = self._registry.plan(self._name)
-        context = fill_context(context, self._tenant_id)
+        context = fill_context(context, self._tenant_id, self._gate.call_limit)
         if "context" in plan.names:
             values["context"] = context
         if values.keys() != plan.names:

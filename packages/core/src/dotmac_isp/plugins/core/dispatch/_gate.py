@@ -149,7 +149,8 @@ class Gate:
         self.licences = licences
         self.audit: Final = audit
         self._redact: Final = redact
-        self._call_limit: Final = call_limit
+        #: How long a call may take that came without a deadline, in seconds.
+        self.call_limit: Final = call_limit
         #: Around `begin`s without an `await` between them; see `Fence.enter`.
         self.enter: Final = fence.enter
         self.leave: Final = fence.leave
@@ -281,7 +282,7 @@ class Gate:
         pending = Pending(seat, context, running, started)
         seat.member.calls += 1
         self._tasks.adopt(running.task, scope)
-        limit = self._call_limit if context.deadline is None else max(context.deadline - time.monotonic(), 0.0)
+        limit = self.call_limit if context.deadline is None else max(context.deadline - time.monotonic(), 0.0)
         pending.timer = running.task.get_loop().call_later(limit, pending.expire)
         return pending
 

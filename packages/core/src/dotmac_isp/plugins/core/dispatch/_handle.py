@@ -56,7 +56,9 @@ class Method:
             context, given = args[self._place], True
         else:
             given = False
-        caller = fill_context(context if isinstance(context, PluginContext) else None, self._tenant_id)
+        caller = fill_context(
+            context if isinstance(context, PluginContext) else None, self._tenant_id, self._gate.call_limit
+        )
         if self._place < 0 and context is not None and not isinstance(context, PluginContext):
             raise TypeError(f"{self._seat.operation} takes no context of its own; give a PluginContext or leave it out")
         if self._place >= 0:

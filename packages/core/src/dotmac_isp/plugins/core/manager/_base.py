@@ -13,10 +13,10 @@ from ..health import Limits
 from ..licensing import CommunityLicences
 from ..lifecycle import Instance
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
-from ..permissions import OpenAuthoriser
 from ..secrets import InstanceSecrets
 from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
+from ._trust import Trust
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..discovery import Discovery, InstalledPlugin, Problem
     from ..licensing import LicenceBook
     from ..lifecycle import Tenant
+    from ..model import SecurityLevel
     from ..permissions import Authoriser
     from ..secrets import SecretProvider
     from ..settings import ResolvedSettings
@@ -50,7 +51,9 @@ class ManagerBase:
     :param safe_mode: `"all"`, or the ids of plugins that stay off; default what `DOTMAC_SAFE_MODE` says.
     :param required: plugins without which `start` fails, because they are not installed or cannot be used.
     :param secret_providers: where secrets come from, in the order they are asked.
+    :param authoriser: decides about permissions in the place of `policy.toml`.
     :param health_interval, metrics_interval: seconds between background rounds; 0 switches them off.
+    :param policy_interval: seconds between looks at `policy.toml`; 0 leaves it to `reread_configuration`.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class ManagerBase:
         licences: LicenceBook | None = None,
         health_interval: float = 30.0,
         metrics_interval: float = 60.0,
+        policy_interval: float = 5.0,
         at_once: int = 16,
     ) -> None:
         self.home: Final = home if home is not None else state_home()
@@ -78,9 +82,9 @@ class ManagerBase:
         self._safe: Final = _safe_mode(os.environ.get("DOTMAC_SAFE_MODE", "") if safe_mode is None else safe_mode)
         self._required: Final = tuple(required)
         self._providers: Final = secret_providers
-        self._authoriser: Final = authoriser or OpenAuthoriser()
+        self._trust: Final = Trust(self.home, authoriser, self._level_of)
         self._licences: Final = licences or CommunityLicences()
-        self._intervals: Final = (health_interval, metrics_interval)
+        self._intervals: Final = (health_interval, metrics_interval, policy_interval)
         self._at_once: Final = at_once
         self._building: Building | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -108,8 +112,18 @@ class ManagerBase:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Installed plugins that cannot be used, and what the configuration names wrongly."""
-        return (*self.discovery.problems, *self.configuration.check_against(self.discovery))
+        """Installed plugins that cannot be used, and what the configuration and the policy say wrongly."""
+        discovery, configuration = self.discovery, self.configuration
+        return (
+            *discovery.problems,
+            *configuration.check_against(discovery),
+            *self._trust.problems(discovery, configuration),
+        )
+
+    @property
+    def authoriser(self) -> Authoriser:
+        """What decides about permissions now."""
+        return self._trust.authoriser
 
     @property
     def telemetry(self) -> Telemetry:
@@ -120,6 +134,10 @@ class ManagerBase:
     def audit(self) -> AuditTrail:
         """The audit trail."""
         return self._house.audit
+
+    def redact(self, text: str) -> str:
+        """The text with every secret that the host has given out replaced, for logs and for what is shown to people."""
+        return self._house.redact(text)
 
     def rediscover(self) -> Discovery:
         """Look again at what is installed, as after a `pip install`. Instances that run are not touched."""
@@ -140,6 +158,10 @@ class ManagerBase:
         return self._configuration
 
     # inside
+
+    def _level_of(self, ref: InstanceRef) -> SecurityLevel | None:
+        instance = self._find(ref)
+        return None if instance is None else instance.plugin.manifest.security_level
 
     @property
     def _house(self) -> Building:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -201,6 +202,8 @@ class InstanceOperations(ManagerBase):
         *,
         wanted_active: bool = False,
     ) -> Instance:
+        # A load often waits for nothing; a host that loads a thousand in a row must not hold the event loop meanwhile.
+        await asyncio.sleep(0)
         plugin = self.installed(ref.plugin_id)
         self._check_enabled(plugin, ref, environment)
         if configuration is not None:

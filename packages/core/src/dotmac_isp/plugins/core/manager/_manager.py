@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import LifecycleError, PluginError
 from ..lifecycle import provides_secrets, wait_out
-from ..model import PluginState, validate_tenant_id
-from ..settings import Configuration
+from ..model import InstanceRef, PluginState, validate_tenant_id
+from ..settings import DEFAULT_LAYER, Configuration
 from ._background import check_all, collect_all, every
 from ._building import Building, default_providers
 from ._handle import PluginHandle
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from ..discovery import InstalledPlugin
     from ..dispatch import TenantHooks
-    from ..lifecycle import InstanceStatus
-    from ..model import HealthReport, InstanceRef
+    from ..lifecycle import Instance, InstanceStatus
+    from ..model import HealthReport
     from ..settings import Explained
 
 __all__ = ["PluginManager"]
@@ -42,7 +43,7 @@ class PluginManager(TenantOperations):
     async def start(self) -> None:
         """Find out what is installed and configured, open the store, begin the background rounds. No plugin is loaded yet.
 
-        Raises `ConfigurationError` for a configuration file that cannot be used, and `DiscoveryError` for a required plugin.
+        Raises `ConfigurationError` for a configuration file or policy that cannot be used, and `DiscoveryError` for a required plugin.
         """
         if self._building is not None:
             raise LifecycleError("this PluginManager is running already", remedy="Stop it first, or make another one")
@@ -50,10 +51,11 @@ class PluginManager(TenantOperations):
         self._configuration.check_environment(self.environment)
         self.rediscover()
         self._check_required()
+        self._trust.load()
         building = Building(
             self.home,
             limits=self._limits,
-            authoriser=self._authoriser,
+            authoriser=self._trust.authoriser,
             licences=self._licences,
             providers=self._providers if self._providers is not None else default_providers(self.home),
             before_activation=self._before_activation,
@@ -65,11 +67,13 @@ class PluginManager(TenantOperations):
         self._building = building
         self._services = HostServices(building, lambda: self.configuration)
         await self._start_secret_plugins()
-        health, metrics = self._intervals
+        health, metrics, policy = self._intervals
         if health > 0:
             building.run(every(health, self._health_round, name="health"), name="health checks")
         if metrics > 0:
             building.run(every(metrics, self._metrics_round, name="metrics"), name="metrics collection")
+        if policy > 0:
+            building.run(every(policy, self._review, name="policy"), name="policy watch")
 
     async def stop(self) -> None:
         """Unload every instance, dependants first, and let go of everything. Always ends; no error when it is not running."""
@@ -139,6 +143,15 @@ class PluginManager(TenantOperations):
             environment = instance.environment if instance is not None else self.environment
         return self._resolve(self.installed(plugin_id), ref, environment).explain()
 
+    def reread_configuration(self) -> Configuration:
+        """Read the configuration files and the policy again. What cannot be used leaves the old in force.
+
+        Raises `ConfigurationError` for the configuration; what is wrong with the policy is logged, audited and among `problems`.
+        """
+        if self._building is not None:
+            self._building.run(self._review(force=True), name="policy")
+        return super().reread_configuration()
+
     async def health_check(self, plugin_id: str, *, tenant_id: str | None = None) -> HealthReport:
         """Ask one instance now."""
         return await self._existing(self._ref(plugin_id, tenant_id)).check_health()
@@ -164,16 +177,46 @@ class PluginManager(TenantOperations):
     async def _start_secret_plugins(self) -> None:
         """Start the system tenant's providers of secrets, which the other instances need at their load."""
         for plugin_id in self.load_order():
-            if provides_secrets(self.discovery.plugins[plugin_id]):
+            plugin = self.discovery.plugins[plugin_id]
+            if provides_secrets(plugin) and self._is_configured(plugin):
                 try:
                     await self.start_plugin(plugin_id)
                 except Exception as error:  # noqa: BLE001 - its state says why, and secrets that need it say so, too
                     _LOG.warning("%s provides no secrets: %s", plugin_id, error)
 
+    def _is_configured(self, plugin: InstalledPlugin) -> bool:
+        """Whether anybody set anything for it: a provider that has settings and is only installed is left alone."""
+        if plugin.manifest.settings is None:
+            return True
+        try:
+            settings = self._resolve(plugin, InstanceRef(plugin.id, None), self.environment)
+        except PluginError:
+            return True  # starting it will say what is wrong
+        return any(one.layer != DEFAULT_LAYER for one in settings.explain())
+
     async def _rotated(self, name: str, tenant_id: str | None) -> None:
         """A provider says that a secret changed; without a tenant, for every tenant."""
         for tenant in list(self._house.tenants) if tenant_id is None else [tenant_id]:
             await self.rotate_secret(name, tenant_id=tenant)
+
+    async def _review(self, *, force: bool = False) -> None:
+        """Look at the policy again; when another one is in force now, look at every instance, too."""
+        if not self._trust.refresh(self._house.audit, force=force):
+            return
+        self._house.gate.authoriser = self._trust.authoriser
+        for instance in self._instances():
+            if await instance.recheck():
+                await self._allowed_again(instance)
+
+    async def _allowed_again(self, instance: Instance) -> None:
+        ref = instance.ref
+        try:
+            if instance.wanted_active:
+                await self.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
+            else:
+                await self.load(ref.plugin_id, tenant_id=ref.tenant_id, environment=instance.environment)
+        except Exception as error:  # noqa: BLE001 - its state says why; it is not what was asked for
+            _LOG.warning("%s may run again and does not: %s", ref, error)
 
     async def _health_round(self) -> None:
         await check_all(self._instances(), at_once=self._at_once)

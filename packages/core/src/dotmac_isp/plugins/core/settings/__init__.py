@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._configuration import Configuration, state_home
 from ._file import ConfigurationFile, Integration, ScenarioEntry, SecurityNeeds, TenantEntry, TenantFile
-from ._layers import Explained, Layer, merge
+from ._layers import DEFAULT_LAYER, Explained, Layer, merge
 from ._redaction import is_secretive, redacted
 from ._resolve import ResolvedSettings, environment_layer, resolve
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._model import PluginSettings
 
 __all__ = [
+    "DEFAULT_LAYER",
     "Configuration",
     "ConfigurationFile",
     "Explained",
