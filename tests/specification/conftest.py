@@ -115,7 +115,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 async def network(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    """A VOLTHA with one OLT of two PONs with two ONUs each, a port for the analytics engine, and variables that say where both are."""
+    """A VOLTHA with two OLTs of two PONs with two ONUs each, a port for the analytics engine, and variables that say where both are."""
     need("dotmac_voltha_simulator", "voltha_protos", "chdb", "clickhouse_connect")
     from dotmac_voltha_simulator import Simulator
 
