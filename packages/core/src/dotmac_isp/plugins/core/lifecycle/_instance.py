@@ -16,7 +16,7 @@ import pluggy
 
 from ..discovery import load_class
 from ..dispatch import Failed, Member, Method, Seat, kind_of, public_methods
-from ..errors import LicenceError, LifecycleError, NotReady, PermissionDeniedError, StepError
+from ..errors import LicenceError, LifecycleError, NotReady, PermissionDeniedError, PluginError, StepError
 from ..health import Breaker, GiveUpRule, backoff
 from ..hosting import InlineAPI, told
 from ..model import (
@@ -89,6 +89,8 @@ class Instance:
         self.retry_at: float | None = None
         #: What the operator or the loader wants it to be: active, or only loaded.
         self.wanted_active = False
+        #: Whether policy or licence kept it from running the last time that they were asked.
+        self.barred = False
         #: The environment (deployment scenario) that its settings were made for.
         self.environment: str | None = None
         self._house: Final = house
@@ -194,6 +196,7 @@ class Instance:
         assert self._object is not None  # noqa: S101 - initialize made it or raised
         self._move(_S.ACTIVATING, "start")
         try:
+            self._check_allowed()
             await self._house.before_activation(self)
             await self._steps.run(self._object, "activate", self._house.limits.activate)
             self._house.registry_of(self.ref.tenant_id).register(self._object, self.member, name=self.ref.plugin_id)
@@ -341,6 +344,19 @@ class Instance:
         self._cancel_retry()
         self._rest(_S.DISABLED, reason)
 
+    async def recheck(self) -> bool:
+        """Policy or licences changed: stop it when it may not run any more. `True`: it was barred, and may run again.
+
+        Called without the lock.
+        """
+        error = self._no_longer_allowed()
+        if error is None:
+            return self.barred and self.state is _S.DISABLED
+        failure = self._failure("recheck", error)
+        # One that is being started is waited for, and stopped then.
+        await self._stop_for(failure, _S.DISABLED, str(error), barred=True)
+        return False
+
     def forget_failures(self) -> None:
         """The operator begins anew."""
         self._give_up.forget()
@@ -383,11 +399,25 @@ class Instance:
         self.member.why_not = f"it takes no calls: {why}"
 
     def _check_allowed(self) -> None:
+        """Whether policy and licence let it run. Raises what says why not."""
+        gate = self._house.gate
+        why = gate.authoriser.refuse_activation(self.ref, self.permissions)
+        self.barred = why is not None
+        if why is not None:
+            raise PermissionDeniedError(f"{self.ref} may not run: {why}")
+        why = gate.licences.refuse_activation(self.ref)
+        self.barred = why is not None
+        if why is not None:
+            raise LicenceError(f"{self.ref} may not run: {why}")
+
+    def _no_longer_allowed(self) -> PluginError | None:
+        """As `_check_allowed`, for what may be running already: it takes no place that it does not have."""
         gate = self._house.gate
         if (why := gate.authoriser.refuse_activation(self.ref, self.permissions)) is not None:
-            raise PermissionDeniedError(f"{self.ref} may not run: {why}")
-        if (why := gate.licences.refuse_activation(self.ref)) is not None:
-            raise LicenceError(f"{self.ref} may not run: {why}")
+            return PermissionDeniedError(f"{self.ref} may not run any more: {why}")
+        if (why := gate.licences.refuse_call(self.ref, "")) is not None:
+            return LicenceError(f"{self.ref} may not run any more: {why}")
+        return None
 
     def _check_hooks(self) -> None:
         """Let pluggy compare the hooks' arguments now, so that a wrong one fails the load and not the start."""
@@ -494,10 +524,11 @@ class Instance:
             reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
             self._house.run(self._stop_for(failure, _S.DISABLED, reason), name=f"give up {self.ref}")
 
-    async def _stop_for(self, failure: Failure, state: PluginState, reason: str) -> None:
+    async def _stop_for(self, failure: Failure, state: PluginState, reason: str, *, barred: bool = False) -> None:
         async with self.lock:
-            if self.state is not _S.ACTIVE:
+            if self.state is not _S.ACTIVE and not (barred and self.state is _S.INITIALIZED):
                 return
+            self.barred = barred
             await self.deactivate(reason)
             await self._release()
             self._rest(state, reason)

@@ -204,11 +204,12 @@ class PluginManager(TenantOperations):
         if not self._trust.refresh(self._house.audit, force=force):
             return
         self._house.gate.authoriser = self._trust.authoriser
-        for instance in self._instances():
-            if await instance.recheck():
-                await self._allowed_again(instance)
+        await asyncio.gather(*(self._recheck(instance) for instance in self._instances()))
 
-    async def _allowed_again(self, instance: Instance) -> None:
+    async def _recheck(self, instance: Instance) -> None:
+        """Stop the instance if it may not run any more; start it if it was stopped for this and may run again."""
+        if not await instance.recheck():
+            return
         ref = instance.ref
         try:
             if instance.wanted_active:

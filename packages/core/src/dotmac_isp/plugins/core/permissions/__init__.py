@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         permissions_check,
         permissions_diff,
         permissions_explain,
+        policy_findings,
     )
     from ._file import read_policy
     from ._keeper import PolicyKeeper
@@ -43,6 +44,7 @@ __all__ = [
     "permissions_check",
     "permissions_diff",
     "permissions_explain",
+    "policy_findings",
     "read_policy",
 ]
 

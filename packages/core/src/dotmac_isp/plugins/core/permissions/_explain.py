@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import stat
 from typing import TYPE_CHECKING, Literal
 
@@ -118,6 +117,8 @@ def _means_something(pattern: str, known: Collection[str]) -> bool:
 
 
 def _unknown(policy: Policy, rule: Rule, known: Collection[str]) -> Finding:
+    import difflib  # noqa: PLC0415 - only for errors
+
     close = difflib.get_close_matches(rule.pattern, sorted(known), n=1, cutoff=0.6)
     remedy = f"Did you mean {close[0]!r}?" if close else "Is its plugin not installed?"
     return Finding(
