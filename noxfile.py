@@ -218,6 +218,7 @@ def lowest(session: nox.Session, folder: str) -> None:
 def cross(session: nox.Session) -> None:
     """What crosses packages: the specification's examples, end to end, wrong inputs, the structure of the code."""
     install_everything(session, *root_group("demo"))
+    session.env["UV"] = shutil.which(nox.virtualenv.UV) or nox.virtualenv.UV
     run_pytest(session, "tests", "--ignore=tests/packaging", *NOT_SLOW)
 
 
