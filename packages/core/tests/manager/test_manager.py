@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from dotmac_isp.plugins.core import ConfigurationError, Limits, PluginManager, PluginState
+from dotmac_isp.plugins.core import ConfigurationError, Limits, PluginContext, PluginManager, PluginState
 from dotmac_isp.plugins.core.errors import (
     CallError,
     DependencyError,
@@ -84,6 +84,24 @@ async def test_a_restart_makes_the_object_anew_and_the_handle_stays_good(host: P
     assert before is not after
     assert one.state is PluginState.ACTIVE
     assert (await one.call("me"))[1] is after
+
+
+async def test_a_method_that_the_host_keeps_is_the_new_objects_after_a_restart(
+    host: PluginManager, vendor: Any
+) -> None:
+    vendor.install("one", "async def me(self, context):\n    return self, context.user_id")
+    await host.start_plugin("one", tenant_id="t")
+    me = host.get("one", tenant_id="t").me
+    before, _ = await me()
+    for _ in range(2):
+        await host.restart_plugin("one", tenant_id="t")
+        after, user = await me(context=PluginContext(user_id="u"))
+        assert after is not before
+        assert user == "u"
+        assert after is (await host.get("one", tenant_id="t").me())[0]
+    await host.unload("one", tenant_id="t")
+    with pytest.raises(LifecycleError, match="one@t is unloaded"):
+        await me()
 
 
 async def test_every_tenant_has_its_own_instance_and_the_system_tenant_too(host: PluginManager, vendor: Any) -> None:

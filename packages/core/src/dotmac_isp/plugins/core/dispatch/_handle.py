@@ -38,18 +38,22 @@ def public_methods(kind: type) -> list[str]:
 class Method:
     """One method of one instance, called through the gate."""
 
-    __slots__ = ("_gate", "_place", "_seat", "_tenant_id")
+    __slots__ = ("_gate", "_place", "_seat", "_tenant_id", "successor")
 
     def __init__(self, gate: Gate, member: Member, name: str, function: Callable[..., Any]) -> None:
         self._gate: Final = gate
         self._seat: Final = Seat(member, name, function)
         self._tenant_id: Final = member.ref.tenant_id
+        #: Gives the same method of the object that took this one's place; a host may keep a method over a restart.
+        self.successor: Callable[[], Method] | None = None
         names = list(inspect.signature(function).parameters)
         #: Where the method takes its context; -1: it takes none.
         self._place: Final = names.index("context") if "context" in names else -1
 
     async def __call__(self, *args: Any, context: Any = None, **kwargs: Any) -> Any:
         """Call it. A `PluginContext` given as `context` also says who calls and until when."""
+        if self.successor is not None:
+            return await self.successor()(*args, context=context, **kwargs)
         if self._place >= 0 and len(args) > self._place:
             if context is not None:
                 raise TypeError(f"{self._seat.operation} got its context twice: by position and by name")

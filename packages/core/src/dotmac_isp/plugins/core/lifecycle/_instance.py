@@ -6,6 +6,7 @@ Every public method is called with the instance's lock held (`async with instanc
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 import logging
@@ -478,6 +479,8 @@ class Instance:
 
     async def _release(self) -> None:
         """Run the cleanups, last registered first, then the plugin's own; end its tasks. Whatever fails is reported."""
+        for name, method in self._methods.items():
+            method.successor = functools.partial(self.method, name)
         self._methods.clear()
         api, self._api = self._api, None
         plugin, self._object = self._object, None
