@@ -85,6 +85,27 @@ async def test_tasks_spawned_during_cleanup_end_too(host: PluginManager, vendor:
     assert left <= {"dotmac-fence"}, "only a parked task, which waits for the next call"
 
 
+async def test_code_that_is_still_about_after_the_end_cannot_begin_anything(
+    host: PluginManager, vendor: Any, until: Any
+) -> None:
+    vendor.install(
+        "one",
+        """
+        async def activate(self):
+            def late():
+                try:
+                    self.api.spawn(asyncio.sleep(60), name="the late one")
+                except Exception as error:
+                    said.append(str(error))
+            asyncio.get_running_loop().call_later(0.05, late)
+        """,
+    )
+    await host.start_plugin("one", tenant_id="t")
+    await host.unload("one", tenant_id="t")
+    await until(lambda: vendor.said)
+    assert vendor.said == ["one was released for tenant t; the late one cannot be spawned"]
+
+
 async def test_the_hosts_own_tasks_are_left_alone(host: PluginManager, vendor: Any) -> None:
     task = asyncio.create_task(asyncio.sleep(0, 7), name="mine")
     assert await task == 7

@@ -8,6 +8,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._scope import CallScope, current_scope
+from ..errors import LifecycleError
+from ..model import tenant_label
 
 if TYPE_CHECKING:
     import logging
@@ -52,6 +54,8 @@ class InlineAPI:
         self._data_dir: Final = data_dir
         self._report: Final = report
         self._secret_changed: Final = secret_changed
+        #: The instance was released; code of it that is still about must not begin anything.
+        self.ended = False
         self._cleanups: list[Callable[[], Awaitable[None] | None]] = []
 
     @property
@@ -60,6 +64,11 @@ class InlineAPI:
         return self._data_dir
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T | None]:
+        if self.ended:
+            work.close()
+            raise LifecycleError(
+                f"{self.plugin_id} was released for tenant {tenant_label(self.tenant_id)}; {name} cannot be spawned"
+            )
         scope = CallScope(self.plugin_id, self.tenant_id, f"task {name}")
         context = copy_context()
         context.run(current_scope.set, scope)

@@ -489,6 +489,8 @@ class Instance:
         if plugin is not None:
             await self._steps.attempt(plugin, "cleanup", self._house.limits.cleanup)
         await self._steps.end_tasks()
+        if api is not None:
+            api.ended = True
 
     def _schedule_retry(self, delay: float) -> None:
         self._cancel_retry()
