@@ -95,7 +95,11 @@ class HookCall:
             result, failures = await self._first(seats, context, values)
         else:
             answers, failures = await self._all(seats, context, values)
+            if failures:
+                await self._gate.audit.settle()
             return HookResults(answers, failures)
+        if failures:
+            await self._gate.audit.settle()
         if self._rule.firstresult and result is None and failures:
             names = ", ".join(failure.plugin_id for failure in failures)
             raise HookError(

@@ -264,7 +264,11 @@ class Gate:
     async def call(self, seat: Seat, context: PluginContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`begin` and, where the call suspends, `finish`."""
         result = self.begin_alone(seat, context, args, kwargs)
-        return await self.finish(result) if type(result) is Pending else result
+        if type(result) is Pending:
+            result = await self.finish(result)
+        if type(result) is Failed:
+            await self.audit.settle()
+        return result
 
     def abandon(self, pending: Pending) -> None:
         """Give up on a call that nobody waits for any more."""

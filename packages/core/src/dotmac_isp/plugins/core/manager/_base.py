@@ -6,6 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from ..audit import AuditOptions
 from ..dependencies import dependants, pip_name, plan
 from ..discovery import discover, load_settings_model
 from ..errors import ConfigurationError, DiscoveryError, InstanceNotFoundError, LifecycleError
@@ -53,6 +54,7 @@ class ManagerBase:
     :param secret_providers: where secrets come from, in the order they are asked.
     :param authoriser: decides about permissions in the place of `policy.toml`.
     :param health_interval, metrics_interval: seconds between background rounds; 0 switches them off.
+    :param audit: how the audit trail is kept; default what `DOTMAC_AUDIT_DURABLE`, `…_FILE` and `…_SYSLOG` say.
     :param policy_interval: seconds between looks at `policy.toml`; 0 leaves it to `reread_configuration`.
     """
 
@@ -72,6 +74,7 @@ class ManagerBase:
         health_interval: float = 30.0,
         metrics_interval: float = 60.0,
         policy_interval: float = 5.0,
+        audit: AuditOptions | None = None,
         at_once: int = 16,
     ) -> None:
         self.home: Final = home if home is not None else state_home()
@@ -85,6 +88,7 @@ class ManagerBase:
         self._trust: Final = Trust(self.home, authoriser, self._level_of)
         self._licences: Final = licences or CommunityLicences()
         self._intervals: Final = (health_interval, metrics_interval, policy_interval)
+        self._audit_options: Final = audit or AuditOptions.from_environment()
         self._at_once: Final = at_once
         self._building: Building | None = None
         self._ending: asyncio.Task[None] | None = None

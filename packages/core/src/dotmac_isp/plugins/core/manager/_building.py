@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .._scope import CallScope
     from ..api import Storage
+    from ..audit import AuditOptions
     from ..discovery import InstalledPlugin
     from ..health import Limits
     from ..licensing import LicenceBook
@@ -61,18 +62,21 @@ class Building:
         retry: Callable[[Instance], Coroutine[Any, Any, None]],
         fell: Callable[[Instance], Coroutine[Any, Any, None]],
         rotate: Callable[[str, str | None], Coroutine[Any, Any, None]],
+        audit: AuditOptions | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.home: Final = home
         self.limits: Final = limits
         self.redactor: Final = Redactor()
         self.telemetry: Final = Telemetry()
-        self.audit: Final = AuditTrail(redact=self.redact)
+        self.audit: Final = AuditTrail(redact=self.redact, options=audit)
         asked = PluginSecrets(lambda: self.tenant(None).hooks, self._system_instances)
         ordered = in_order(os.environ.get(SECRET_ORDER), asked, list(providers))
-        self._secrets: Final = SecretChain(ordered, redactor=self.redactor)
+        self._secrets: Final = SecretChain(ordered, redactor=self.redactor, audit=self.audit.record)
         # Secret plugins cannot ask themselves for what they need to start.
-        self._own_secrets: Final = SecretChain((one for one in ordered if one is not asked), redactor=self.redactor)
+        self._own_secrets: Final = SecretChain(
+            (one for one in ordered if one is not asked), redactor=self.redactor, audit=self.audit.record
+        )
         self._rotate: Final = rotate
         self.fence: Final = Fence(loop)
         self.tasks: Final = TaskKeeper(loop, self.report)
@@ -98,9 +102,14 @@ class Building:
         self._storage: StorageEngine | None = None
 
     async def open(self, storage_url: str | None) -> None:
-        """Open the store, and take hold of the event loop."""
+        """Open the audit trail and the store, and take hold of the event loop."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._storage = await open_storage(storage_url, home=self.home)
+        await self.audit.open(self.home)
+        try:
+            self._storage = await open_storage(storage_url, home=self.home)
+        except BaseException:
+            await self.audit.close()
+            raise
         self.tasks.install()
         self._watch.start()
 
@@ -119,7 +128,10 @@ class Building:
             if self._storage is not None:
                 await self._storage.close()
         finally:
-            await self.fence.close()
+            try:
+                await self.fence.close()
+            finally:
+                await self.audit.close()
 
     # tenants and what belongs to them
 

@@ -10,14 +10,17 @@ from ..dependencies import plan
 from ..errors import ConfigurationError, DependencyError, DiscoveryError, LifecycleError
 from ..lifecycle import to_the_end
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
+from ..settings import resolve
 from ._base import ManagerBase
+from ._settles import settles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..discovery import InstalledPlugin
     from ..lifecycle import Instance, InstanceStatus
     from ..model import SettingChange
+    from ..settings import ResolvedSettings
 
 __all__ = ["InstanceOperations"]
 
@@ -28,6 +31,7 @@ _S = PluginState
 class InstanceOperations(ManagerBase):
     """Load, start, stop, restart, unload, configure: one instance at a time, with what it requires."""
 
+    @settles
     async def load(
         self,
         plugin_id: str,
@@ -44,6 +48,7 @@ class InstanceOperations(ManagerBase):
         ref = self._ref(plugin_id, tenant_id)
         return (await self._load(ref, environment, configuration)).status()
 
+    @settles
     async def start_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
         """Activate the instance, with what it requires before it; it is loaded when it is not yet. Active already: no error.
 
@@ -69,6 +74,7 @@ class InstanceOperations(ManagerBase):
         await self._release_held_back(ref)
         return instance.status()
 
+    @settles
     async def stop_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
         """Deactivate the instance, and before it what requires it (that is held back then). Not active: no error."""
         instance = self._existing(self._ref(plugin_id, tenant_id))
@@ -78,6 +84,7 @@ class InstanceOperations(ManagerBase):
             await instance.deactivate()
         return instance.status()
 
+    @settles
     async def restart_plugin(self, plugin_id: str, *, tenant_id: str | None = None) -> InstanceStatus:
         """Stop the instance, make it anew with settings read anew, and start it, and what requires it."""
         instance = self._existing(self._ref(plugin_id, tenant_id))
@@ -91,13 +98,15 @@ class InstanceOperations(ManagerBase):
         async with instance.lock:
             if self._find(ref) is instance and instance.state is not _S.UNLOADED:
                 instance.forget_failures()
-                instance.settings = self._settings_for(instance)
+                previous, instance.settings = instance.settings, self._settings_for(instance)
+                self._record_change(ref, (), instance.settings.changes_from(previous))
                 await instance.restart("restarted")
         if instance.state is _S.UNLOADED:  # by somebody else, meanwhile
             return await self.start_plugin(plugin_id, tenant_id=tenant_id)
         await self._release_held_back(ref)
         return instance.status()
 
+    @settles
     async def unload(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
         """Release everything that the instance holds, and forget it. No error when there is none."""
         ref = self._ref(plugin_id, tenant_id)
@@ -117,6 +126,7 @@ class InstanceOperations(ManagerBase):
             self._overrides.pop(ref, None)
             await self._running_services.dismiss(ref)
 
+    @settles
     async def configure(
         self,
         plugin_id: str,
@@ -135,15 +145,14 @@ class InstanceOperations(ManagerBase):
         instance = self._find(ref)
         environment = instance.environment if instance is not None else self.environment
         override = {**self._overrides.get(ref, {}), **configuration}
+        previous = instance.settings if instance is not None else self._resolved_before(plugin, ref)
         resolved = self._resolve(plugin, ref, environment, override=override)
         if persist:
             self.configuration.write_tenant_configuration(tenant_id, plugin_id, configuration)
             override = {key: value for key, value in self._overrides.get(ref, {}).items() if key not in configuration}
             resolved = self._resolve(plugin, ref, environment, override=override)
         self._overrides[ref] = override
-        self._house.audit.record(
-            "configure", "changed", detail=", ".join(sorted(configuration)), plugin_id=plugin_id, tenant_id=tenant_id
-        )
+        self._record_change(ref, configuration, resolved.changes_from(previous))
         if instance is None:
             return ()
         try:
@@ -156,20 +165,26 @@ class InstanceOperations(ManagerBase):
             await self._settle_dependants(instance)
         return changes
 
+    @settles
     async def enable(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
         """Switch a plugin on for a tenant, for good."""
         self.installed(plugin_id)
-        self.configuration.write_tenant_enabled(self._ref(plugin_id, tenant_id).tenant_id, plugin_id, True)
+        ref = self._ref(plugin_id, tenant_id)
+        self.configuration.write_tenant_enabled(ref.tenant_id, plugin_id, True)
+        self._house.audit.record("configure", "enabled", plugin_id=plugin_id, tenant_id=ref.tenant_id)
 
+    @settles
     async def disable(self, plugin_id: str, *, tenant_id: str | None = None, reason: str = "by the operator") -> None:
         """Switch a plugin off for a tenant, for good; a running instance is stopped."""
         ref = self._ref(plugin_id, tenant_id)
         self.configuration.write_tenant_enabled(ref.tenant_id, plugin_id, False)
+        self._house.audit.record("configure", "disabled", detail=reason, plugin_id=plugin_id, tenant_id=ref.tenant_id)
         instance = self._find(ref)
         if instance is not None:
             await self.unload(plugin_id, tenant_id=tenant_id)
             self._place(self.installed(plugin_id), ref, instance.environment).disable(reason)
 
+    @settles
     async def rotate_secret(self, name: str, *, tenant_id: str | None = None) -> list[InstanceRef]:
         """A secret of the tenant has a new value: tell the instances that use it. Gives those.
 
@@ -179,11 +194,17 @@ class InstanceOperations(ManagerBase):
         errors: list[Exception] = []
         for instance in list(self._house.tenant(validate_tenant_id(tenant_id)).instances.values()):
             if name in instance.secrets.names:
+                outcome = "rotated"
                 try:
                     async with instance.lock:
                         await instance.rotate(name)
                 except Exception as error:  # noqa: BLE001 - raised below, when the others have been told
+                    outcome = "not taken"
                     errors.append(error)
+                ref = instance.ref
+                self._house.audit.record(
+                    "secret", outcome, plugin_id=ref.plugin_id, tenant_id=ref.tenant_id, values={"name": name}
+                )
                 await self._settle_dependants(instance)
                 concerned.append(instance.ref)
         if len(errors) > 1:
@@ -193,6 +214,26 @@ class InstanceOperations(ManagerBase):
         return concerned
 
     # inside
+
+    def _resolved_before(self, plugin: InstalledPlugin, ref: InstanceRef) -> ResolvedSettings:
+        """What the settings were, for the record; nothing where they could not be used."""
+        try:
+            return self._resolve(plugin, ref, self.environment)
+        except (ConfigurationError, DiscoveryError):
+            return resolve(plugin.id, None, layers=())
+
+    def _record_change(self, ref: InstanceRef, asked: Iterable[str], changes: Sequence[SettingChange]) -> None:
+        """Settings before and after; confidential ones are masked already."""
+        if not asked and not changes:
+            return
+        self._house.audit.record(
+            "configure",
+            "changed",
+            detail=", ".join(sorted({*asked, *(change.key for change in changes)})),
+            plugin_id=ref.plugin_id,
+            tenant_id=ref.tenant_id,
+            values={"changes": changes},
+        )
 
     async def _load(
         self,
@@ -222,7 +263,8 @@ class InstanceOperations(ManagerBase):
                     instance.settings = self._settings_for(instance)
                     await instance.initialize()
                 elif configuration is not None:
-                    await instance.apply_settings(self._resolve(plugin, ref, instance.environment))
+                    changes, _ = await instance.apply_settings(self._resolve(plugin, ref, instance.environment))
+                    self._record_change(ref, (), changes)
             return instance
 
     def _take_override(

@@ -62,6 +62,7 @@ class PluginManager(TenantOperations):
             retry=self._retry,
             fell=self._settle_dependants,
             rotate=self._rotated,
+            audit=self._audit_options,
         )
         await building.open(self._storage_url)
         self._building = building

@@ -11,6 +11,7 @@ from ..lifecycle import instance_folder
 from ..model import InstanceRef, validate_tenant_id
 from ._bulk import BulkResult, in_bulk
 from ._instances import InstanceOperations
+from ._settles import settles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,7 @@ class TenantOperations(InstanceOperations):
         """The tenants that have instances or a file."""
         return sorted({*(one for one in self._house.tenants if one is not None), *self.configuration.tenants()})
 
+    @settles
     async def suspend_tenant(self, tenant_id: str, *, reason: str = "the tenant is suspended") -> list[InstanceStatus]:
         """Switch a tenant off, for good: its instances stop and keep their data."""
         tenant = self._named_tenant(tenant_id)
@@ -38,6 +40,7 @@ class TenantOperations(InstanceOperations):
         self._house.audit.record("tenant", "suspended", detail=reason, tenant_id=tenant_id)
         return [instance.status() for instance in tenant.instances.values()]
 
+    @settles
     async def resume_tenant(self, tenant_id: str) -> BulkResult:
         """Switch a tenant on again: what ran before runs again. Gives a result for each instance."""
         tenant = self._named_tenant(tenant_id)
@@ -56,6 +59,7 @@ class TenantOperations(InstanceOperations):
         order = [instance.ref for instance in reversed(self._in_stop_order(tenant))]
         return await in_bulk([order], resume, at_once=1)
 
+    @settles
     async def remove_tenant(self, tenant_id: str) -> None:
         """Remove a tenant with its instances, documents, files and configuration. There is no way back."""
         tenant = self._named_tenant(tenant_id)

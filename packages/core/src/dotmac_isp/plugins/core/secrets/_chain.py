@@ -8,7 +8,7 @@ from ..errors import SecretError, SecretMissingError
 from ..model import Secret, tenant_label, validate_tenant_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..discovery import Manifest
     from ._providers import SecretProvider
@@ -23,9 +23,21 @@ class SecretChain:
     A provider that fails ends the search with a `SecretError`: asking the next one could bring back an old value.
     """
 
-    def __init__(self, providers: Iterable[SecretProvider], *, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        providers: Iterable[SecretProvider],
+        *,
+        redactor: Redactor | None = None,
+        audit: Callable[..., None] | None = None,
+    ) -> None:
         self.providers: Final = tuple(providers)
         self._redactor = redactor
+        self._audit = audit
+
+    def accessed(self, name: str, outcome: str, plugin_id: str, tenant: str | None) -> None:
+        """Record that a plugin asked for a secret: its name, never its value."""
+        if self._audit is not None:
+            self._audit("secret", outcome, plugin_id=plugin_id, tenant_id=tenant, values={"name": name})
 
     async def get(self, name: str, tenant: str | None) -> Secret | None:
         """The secret for the tenant, or `None`. What is found is registered with the redactor."""
@@ -92,12 +104,19 @@ class InstanceSecrets:
     async def get(self, name: str) -> Secret | None:
         """The secret, or `None` when no provider has it. Raises `SecretError` for a name that the manifest does not list."""
         if name not in self.names:
+            self._chain.accessed(name, "refused", self._manifest.id, self._tenant)
             known = ", ".join(self.names) or "none"
             raise SecretError(
                 f"the plugin {self._manifest.id!r} may not read the secret {name!r}",
                 remedy=f"Its manifest lists: {known}",
             )
-        return await self._chain.get(name, self._tenant)
+        outcome = "failed"
+        try:
+            secret = await self._chain.get(name, self._tenant)
+            outcome = "missing" if secret is None else "given"
+        finally:
+            self._chain.accessed(name, outcome, self._manifest.id, self._tenant)
+        return secret
 
     async def require(self, name: str) -> Secret:
         """The secret; raises `SecretMissingError` when no provider has it."""
