@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -148,6 +148,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["name", "timestamp", "amount", "tags", "properties", "user_id", "x"]), _JSON))
 def test_whatever_is_given_becomes_an_event_or_an_event_error(raw: dict[str, Any]) -> None:
     try:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dotmac_isp.plugins.monitoring.analytics_events_plugin._outbox import claim_outbox
 from dotmac_isp.plugins.monitoring.analytics_events_plugin._spool import (
     Cursor,
     GroupCommit,
@@ -181,3 +182,25 @@ async def test_a_failed_flush_is_told_to_every_caller_and_the_next_one_works(tmp
     assert await commits.submit((1, b"x")) == 1
     await commits.close()
     log.close()
+
+
+def test_records_larger_and_smaller_than_what_is_read_at_once_come_back_whole(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    payloads = [b"s" * 700, b"L" * 700_000, b"m" * 200_000, b"t", b"L" * 300_000, b"u"]
+    for payload in payloads:
+        log.append([(1, payload)])
+    assert everything(log) == payloads
+    log.close()
+
+
+async def test_callers_of_one_round_share_a_record_and_all_their_events_are_in_it(tmp_path: Path) -> None:
+    box = claim_outbox(tmp_path, 0)
+    lines = [b"%d\n" % number for number in range(300)]
+    await asyncio.gather(*(box.put(1, line) for line in lines))
+    records = box.next(1000)
+    assert len(records) < 100
+    assert sum(record.events for record in records) == 300
+    assert sorted(b"".join(record.payload for record in records).splitlines(keepends=True)) == sorted(lines)
+    await box.delivered(records[-1].seq)
+    assert (box.waiting, box.next(1000)) == (0, [])
+    await box.close()

@@ -90,8 +90,17 @@ def _plain_container(value: object, path: str, depth: int) -> Any:
         raise EventError(path, f"{len(value)} bytes", "text (encode bytes as base64 or hexadecimal first)")
     if isinstance(value, Iterable) and not isinstance(value, Mapping) and not hasattr(value, "model_dump"):
         return [plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    items = as_mapping(value, path).items()
-    return {_key(key, path): plain(item, f"{path}.{key}", depth + 1) for key, item in items}
+    return _plain_items(as_mapping(value, path), path, depth)
+
+
+def _plain_items(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        kind = type(item)
+        # Most properties are one of these; the path is only put together for the others.
+        easy = kind is bool or kind is int or (kind is str and item.isascii())
+        found[_key(key, path)] = item if easy else plain(item, f"{path}.{key}", depth + 1)
+    return found
 
 
 def _scalar(value: object) -> Any:
@@ -105,6 +114,8 @@ def _scalar(value: object) -> Any:
 
 
 def _key(key: object, path: str) -> str:
+    if type(key) is str and key.isascii():
+        return key
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, (str, int)) and not isinstance(key, bool):

@@ -36,6 +36,7 @@ _RECENT: Final = 50_000
 #: After so many events of a batch, others get their turn on the loop.
 _BREATH: Final = 250
 _LAST_SECONDS: Final = 5.0
+_ENCODER: Final = msgspec.json.Encoder()
 _MARKER: Final = "collector.json"
 _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 
@@ -172,7 +173,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         return list(fresh.values()), duplicates
 
     async def _store(self, events: list[Event]) -> None:
-        payload = b"\n".join(msgspec.json.encode(event) for event in events) + b"\n"
+        payload = _ENCODER.encode_lines(events)
         try:
             await self._outbox_of().put(len(events), payload)
         except SpoolFullError as error:

@@ -42,6 +42,8 @@ class Sender:
         self._logger = logger
         self._refused_file = outbox.folder.parent / "refused.ndjson"
         self._lock = asyncio.Lock()
+        #: Records from before this start: how many events they hold is only known when they are read.
+        self._old = outbox.log.last_seq
         self._full = asyncio.Event()
         self._some = asyncio.Event()
         self.buffered = 0
@@ -107,14 +109,17 @@ class Sender:
         async with self._lock:
             self._some.clear()
             self._full.clear()
-            counted = self.buffered
             try:
                 await self._empty(self._outbox)
-            except (PluginError, OSError, asyncio.CancelledError):
-                self._some.set()
-                raise
-            self.buffered -= counted
+            finally:
+                self._notice_rest()
             self.last_error = ""
+
+    def _notice_rest(self) -> None:
+        if self._outbox.waiting:
+            self._some.set()
+        if self.buffered >= self._batch_size:
+            self._full.set()
 
     async def _deliver_left_behind(self) -> None:
         boxes = await left_behind(self._outbox.folder.parent, self._max_bytes)
@@ -126,11 +131,25 @@ class Sender:
                 await box.close()
 
     async def _empty(self, box: Outbox) -> None:
-        size = min(self._batch_size, _MOST_IN_REQUEST)
-        while records := await asyncio.to_thread(box.next, size):
-            for lines in _requests(records, size):
+        """Deliver what is in the box now. What comes meanwhile makes a batch of its own: many small requests would slow intake down."""
+        goal = box.log.last_seq
+        while box.done < goal:
+            records = await asyncio.to_thread(box.next, _MOST_IN_REQUEST)
+            if not records:
+                await self._pass_damage(box, goal)
+                return
+            for lines in _requests(records, _MOST_IN_REQUEST):
                 await self._send(lines)
             await box.delivered(records[-1].seq)
+            if box is self._outbox:
+                self.buffered -= sum(1 if record.seq <= self._old else record.events for record in records)
+
+    async def _pass_damage(self, box: Outbox, goal: int) -> None:
+        """What is left up to there cannot be read (a damaged disk): it is counted in the log, and no reason to stop."""
+        self._logger.error("the last events in %s cannot be read and are lost: the disk is damaged", box.folder)
+        await box.delivered(goal)
+        if box is self._outbox:
+            self.buffered = 0
 
     async def _send(self, lines: list[bytes]) -> None:
         try:

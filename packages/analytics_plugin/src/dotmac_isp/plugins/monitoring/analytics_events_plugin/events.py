@@ -7,6 +7,7 @@ understood is an `EventError` that names the field, the value and what would be 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import os
 import time
@@ -138,14 +139,20 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIELDS: Final = frozenset(Event.__struct_fields__)
+#: How each known spelling is called here.
+_PLACES: Final = {**_ALIASES, **{field: field for field in _FIELDS}}
+_ENCODER: Final = msgspec.json.Encoder()
 _SHORT: Final = ("user_id", "customer_id", "session_id", "correlation_id", "device_id", "source")
+
+
+_UUID_VERSION: Final = (7 << 76) | (0b10 << 62)
+_UUID_RANDOM: Final = ~((0xF << 76) | (0b11 << 62))
 
 
 def new_event_id() -> str:
     """A UUID of version 7: unique, and in the order of time, so that neighbours lie together in indexes."""
-    number = (int(time.time() * 1000) << 80) | (7 << 76) | int.from_bytes(os.urandom(10), "big") & ((1 << 76) - 1)
-    number = number & ~(0b11 << 62) | (0b10 << 62)
-    text = f"{number:032x}"
+    number = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    text = f"{number & _UUID_RANDOM | _UUID_VERSION:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
@@ -169,7 +176,7 @@ def parse_event(raw: object, *, now: float | None = None, max_age_days: float = 
         amount=amount,
         currency=currency,
         properties=_properties(fields.get("properties")),
-        **{field: _short(fields, field) for field in _SHORT},
+        **{field: _short(fields, field) for field in _SHORT if field in fields},
     )
 
 
@@ -179,8 +186,8 @@ def _known_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in raw.items():
         if not isinstance(key, str):
             raise EventError("event", key, "field names that are text")
-        name = _ALIASES.get(key, key) if key not in _FIELDS else key
-        if name not in _FIELDS:
+        name = _PLACES.get(key)
+        if name is None:
             free[key] = value
         elif value is None:
             continue
@@ -207,6 +214,8 @@ def _with_free_fields(properties: object, free: Mapping[str, Any]) -> dict[str, 
 
 
 def _text(value: object, field: str, limit: int) -> str:
+    if type(value) is str and len(value) <= limit and value.isprintable():
+        return value.strip()
     value = getattr(value, "value", value) if not isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         if value.__class__.__name__ != "UUID":
@@ -262,13 +271,15 @@ def _properties(value: object) -> dict[str, Any]:
     if value is None:
         return {}
     properties: dict[str, Any] = plain(as_mapping(value, "properties"), "properties")
-    size = len(msgspec.json.encode(properties))
+    size = len(_ENCODER.encode(properties))
     if size > MAX_PROPERTIES_BYTES:
         raise EventError("properties", f"{size} bytes", f"at most {MAX_PROPERTIES_BYTES} bytes as JSON")
     return properties
 
 
 def _money(fields: Mapping[str, Any]) -> tuple[str, str]:
+    if "amount" not in fields and "currency" not in fields:
+        return "", ""
     currency = _short(fields, "currency").upper()
     if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha()):  # noqa: PLR2004 - ISO 4217
         raise EventError("currency", fields.get("currency"), "an ISO 4217 code such as 'EUR'")
@@ -298,7 +309,12 @@ def _timestamp(value: object, now: float, max_age_days: float) -> str:
         raise EventError("timestamp", value, f"not older than {max_age_days:g} days")
     whole = math.floor(seconds)
     millis = min(999, int((seconds - whole) * 1000 + 0.5))
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"
+    return f"{_second(whole)}.{millis:03d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _seconds(value: object) -> float:
