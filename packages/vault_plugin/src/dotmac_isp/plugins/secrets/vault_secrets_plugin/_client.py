@@ -35,6 +35,7 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: Any) -> str | None:
         target: str | None = super().get_redirect_target(resp)
         if target is not None and target.startswith("http://") and resp.url.startswith("https://"):
+            resp.close()
             raise Unavailable("Vault redirects from https to http; the token is not sent there")
         return target
 
@@ -91,30 +92,24 @@ def _seconds(text: str | None) -> float | None:
 
 
 class Contact:
-    """When Vault was last heard of, and what was wrong since."""
+    """When Vault last answered a question, and whether the latest one was in vain."""
 
     def __init__(self) -> None:
-        self.heard_at: float | None = None
-        self.away_since: float | None = None
-        self.trouble = ""
+        #: Monotonic seconds.
+        self.heard_at = time.monotonic()
+        self.away = False
         self.requests = 0
         self.failures = 0
 
     def heard(self) -> None:
         self.requests += 1
         self.heard_at = time.monotonic()
-        self.away_since = None
-        self.trouble = ""
+        self.away = False
 
-    def lost(self, why: str) -> None:
+    def lost(self) -> None:
         self.requests += 1
         self.failures += 1
-        self.away_since = self.away_since or time.monotonic()
-        self.trouble = why
-
-    @property
-    def away(self) -> bool:
-        return self.away_since is not None
+        self.away = True
 
 
 class Vault:
@@ -140,14 +135,17 @@ class Vault:
         return await self._patiently(lambda: work(client)) if patient else await self._once(lambda: work(client))
 
     async def health(self) -> dict[str, Any]:
-        """What `sys/health` says, which is never in a namespace. Raises `Unavailable` where nobody answers."""
+        """What `sys/health` says, which is never in a namespace. Raises `Unavailable` where nobody answers.
+
+        A sealed Vault answers as well, so this is no sign that it can be asked for secrets: `contact` is left alone.
+        """
         client = self._client(None, "")
 
         def ask() -> dict[str, Any]:
             # Statuses tell load balancers of states; the body says the same of all of them.
             return dict(client.adapter.get("/v1/sys/health", params=_ALL_WELL))
 
-        return await self._once(ask)
+        return await self._run(ask)
 
     def close(self) -> None:
         """Let go of threads and connections. A request under way ends by its own time limit."""
@@ -174,18 +172,20 @@ class Vault:
         )
         return await attempts(self._once, work)
 
-    async def _once(self, work: Callable[[], T]) -> T:
-        loop = asyncio.get_running_loop()
+    async def _run(self, work: Callable[[], T]) -> T:
+        # A server that sends a byte now and then keeps within the socket's time limit for ever.
+        limit = self._settings.timeout * 2
         try:
-            # A server that sends a byte now and then keeps within the socket's time limit for ever.
-            async with asyncio.timeout(self._settings.timeout * 2):
-                result = await loop.run_in_executor(self._threads, work)
+            async with asyncio.timeout(limit):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except TimeoutError:
-            why = f"Vault did not answer within {self._settings.timeout * 2:g} s"
-            self.contact.lost(why)
-            raise Unavailable(why) from None
-        except Unavailable as error:
-            self.contact.lost(error.message)
+            raise Unavailable(f"Vault did not answer within {limit:g} s") from None
+
+    async def _once(self, work: Callable[[], T]) -> T:
+        try:
+            result = await self._run(work)
+        except Unavailable:
+            self.contact.lost()
             raise
         except Refused:
             self.contact.heard()
@@ -197,7 +197,7 @@ class Vault:
 _ALL_WELL: Final = dict.fromkeys(
     ("standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"), 200
 )
-_spread: Final = tenacity.wait_exponential_jitter(initial=0.1, max=_LONGEST_PAUSE, jitter=0.1)
+_spread: Final = tenacity.wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE) + tenacity.wait_random(0, 0.1)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

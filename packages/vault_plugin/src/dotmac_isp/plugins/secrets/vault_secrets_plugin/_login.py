@@ -23,6 +23,7 @@ __all__ = ["Token", "gather_credentials", "log_in", "renew"]
 
 #: Of the time to live; HashiCorp's own agents renew there as well.
 _RENEW_AT: Final = 2 / 3
+_OVER: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ def log_in(client: hvac.Client, settings: VaultSettings, credentials: tuple[Secr
 def renew(client: hvac.Client, token: Token) -> Token:
     """Renew the token; called in a thread. Raises `Refused` where that is over."""
     renewed = _granted(client.auth.token.renew_self())
-    return Token(token.value, renewed.ttl, renewed.renewable, renewed.policies, renewed.since, token.granted)
+    # Seconds are rounded down: at the end of the longest time to live it is 0, which elsewhere means "never ends".
+    ttl = renewed.ttl or (_OVER if token.ttl else 0.0)
+    return Token(token.value, ttl, renewed.renewable, renewed.policies, renewed.since, token.granted)
 
 
 def _granted(answer: Any) -> Token:

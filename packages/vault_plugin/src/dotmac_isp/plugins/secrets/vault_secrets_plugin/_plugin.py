@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dotmac_isp.plugins.core.base import BasePlugin
-from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError, SecretError
+from dotmac_isp.plugins.core.errors import (
+    ConfigurationError,
+    CredentialsRefused,
+    NotReady,
+    PluginError,
+    SecretError,
+    SecretMissingError,
+)
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._failures import Refused, Unavailable
@@ -78,6 +85,8 @@ class VaultSecretsPlugin(BasePlugin):
             await works.tokens.log_in(anyway=True)
         except Unavailable as error:
             raise NotReady(error.message, retry_after=error.retry_after) from None
+        except SecretMissingError as error:
+            raise CredentialsRefused(error.message, remedy=error.remedy) from None
         except Refused as error:
             raise CredentialsRefused(
                 f"Vault refuses the login by {method}: {error.message}", remedy="Then tell the host that they changed"
@@ -167,9 +176,8 @@ class VaultSecretsPlugin(BasePlugin):
             await works.supply.replace_leased()
 
     def _away(self, works: _Works, why: str, told: dict[str, object]) -> HealthReport:
-        since = works.vault.contact.away_since
         limit = self.api.settings.max_stale
-        gone = time.monotonic() - since if since is not None else 0.0
+        gone = time.monotonic() - works.vault.contact.heard_at
         text = f"{why}; values that were read serve for {max(limit - gone, 0.0):.0f} s more"
         status = HealthStatus.DEGRADED if gone < limit else HealthStatus.UNHEALTHY
         return HealthReport(status=status, message=text, details=told)
