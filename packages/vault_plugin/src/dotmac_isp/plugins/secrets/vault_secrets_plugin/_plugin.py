@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from dotmac_isp.plugins.core.base import BasePlugin
 from dotmac_isp.plugins.core.errors import (
@@ -12,7 +15,6 @@ from dotmac_isp.plugins.core.errors import (
     CredentialsRefused,
     NotReady,
     PluginError,
-    SecretError,
     SecretMissingError,
 )
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
@@ -37,7 +39,7 @@ class _Works:
     """What an instance that has a Vault consists of."""
 
     def __init__(self, api: PluginAPI, settings: VaultSettings) -> None:
-        # hvac and requests take longer to import than the rest together, and hosts without a Vault need neither.
+        # Hosts without a Vault need none of these; `initialize` has imported them in a thread.
         from ._client import Vault  # noqa: PLC0415
         from ._reading import Reader  # noqa: PLC0415
         from ._supply import Supply  # noqa: PLC0415
@@ -71,8 +73,11 @@ class VaultSecretsPlugin(BasePlugin):
                 remedy="Set VAULT_ADDR, or leave it: secrets come from files and the environment then",
             )
         _check_files(settings)
-        if settings.vault_addr.startswith("http://"):
+        address = urlsplit(settings.vault_addr)
+        if address.scheme == "http" and address.hostname not in {"localhost", "127.0.0.1", "::1"}:
             self.api.logger.warning("the way to Vault at %s is not encrypted", settings.vault_addr)
+        # hvac and requests take longer to import than the rest together; the event loop is not to wait for that.
+        await asyncio.to_thread(importlib.import_module, f"{__package__}._client")
         self._works = _Works(self.api, settings)
 
     async def activate(self) -> None:
@@ -112,7 +117,7 @@ class VaultSecretsPlugin(BasePlugin):
             return None
         try:
             return await works.supply.provide(reference, tenant)
-        except SecretError as error:
+        except PluginError as error:
             raise PluginError(error.message, remedy=error.remedy) from None
 
     async def on_secret_rotated(self, name: str) -> None:

@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from dotmac_isp.plugins.core.errors import SecretError
+from dotmac_isp.plugins.core.errors import PluginError, SecretError
 from dotmac_isp.plugins.core.model import Secret
 
 from ._documents import UNKNOWN, Unknown, answer_for
@@ -20,7 +20,7 @@ from ._places import spots_for
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ._client import Contact
     from ._documents import Document
@@ -64,6 +64,10 @@ class Supply:
         self._changed: Final = changed
         self._documents: Final[dict[Address, Document]] = {}
         self._askers: Final[dict[tuple[str, str | None], _Asker]] = {}
+        #: Who was answered with what lies at an address.
+        self._dependants: Final[dict[Address, set[tuple[str, str | None]]]] = {}
+        #: Addresses where something else lies since the answers were compared last.
+        self._altered: Final[set[Address]] = set()
         self._locks: Final[dict[Address, asyncio.Lock]] = {}
         self._new_lease: Final = asyncio.Event()
         #: When leases whose renewal failed are tried again; monotonic seconds.
@@ -83,6 +87,8 @@ class Supply:
         asker = self._askers.get((name, tenant))
         if asker is None:
             asker = self._askers[name, tenant] = _Asker(spots_for(self._settings, name, tenant))
+            for spot in asker.spots:
+                self._dependants.setdefault(spot.address, set()).add((name, tenant))
         answer = None
         for spot in asker.spots:
             document = await self._document(spot.address)
@@ -109,7 +115,7 @@ class Supply:
             if self._contact.away:
                 pause = min(pause, _AWAY_POLL)
             await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - so that hosts do not ask all at once
-            await self.poll()
+            await self._safely(self.poll, "look for changes")
 
     async def poll(self) -> None:
         """One round."""
@@ -136,7 +142,7 @@ class Supply:
                 async with asyncio.timeout(min(max(due - time.monotonic(), 0.0), 60.0)):
                     await self._new_lease.wait()
             except TimeoutError:
-                await self._extend_due()
+                await self._safely(self._extend_due, "renew leases")
 
     async def replace_leased(self) -> None:
         """Fetch every dynamic secret anew: those of the token before end with it."""
@@ -144,7 +150,7 @@ class Supply:
             async with self._lock(document.address):
                 try:
                     self._keep(await self._reader.read(document.address))
-                except (Unavailable, SecretError) as error:
+                except (Unavailable, PluginError) as error:
                     self._logger.warning("%s could not be fetched anew: %s", document.address.api_path, error)
         self._settle()
 
@@ -170,7 +176,17 @@ class Supply:
             self._keep(found)
             return found
 
+    async def _safely(self, work: Callable[[], Awaitable[None]], what: str) -> None:
+        """Whatever one round meets with, the next one comes."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - its text is not shown: it may hold what Vault answered
+            self._logger.error("could not %s: %s", what, type(error).__name__)  # noqa: TRY400 - nor is its traceback
+
     def _keep(self, document: Document) -> None:
+        before = self._documents.get(document.address)
+        if before is None or before.fields != document.fields:
+            self._altered.add(document.address)
         self._documents[document.address] = document
         self._lease_retries.pop(document.address, None)
         if document.lease is not None:
@@ -184,7 +200,7 @@ class Supply:
                 self._keep(await self._reader.confirm(known))
             except Unavailable:
                 return False
-            except SecretError as error:
+            except PluginError as error:
                 self._logger.warning("%s cannot be looked at: %s", address.api_path, error)
         return True
 
@@ -199,7 +215,7 @@ class Supply:
             async with self._lock(document.address):
                 try:
                     self._keep(await self._reader.extend(self._documents[document.address]))
-                except (Unavailable, SecretError) as error:
+                except (Unavailable, PluginError) as error:
                     self._lease_retries[document.address] = time.monotonic() + _LEASE_RETRY
                     self._logger.warning("the lease of %s is not renewed: %s", document.address.api_path, error)
         self._settle()
@@ -212,6 +228,7 @@ class Supply:
         for document in [*self._documents.values()]:
             if document.lease is None and not document.fresh(self._settings.cache_ttl) and not document.usable(limit):
                 del self._documents[document.address]
+                self._altered.add(document.address)
                 self._logger.error(
                     "Vault has been away for too long: %s serves no more (max_stale is %g s)",
                     document.address.api_path,
@@ -220,8 +237,11 @@ class Supply:
 
     def _settle(self) -> None:
         """Tell of every answer that is another one by now."""
+        concerned = {who for address in self._altered for who in self._dependants.get(address, ())}
+        self._altered.clear()
         differing = set()
-        for who, asker in self._askers.items():
+        for who in concerned:
+            asker = self._askers[who]
             answer = answer_for(asker.spots, self._documents)
             if asker.told is not UNKNOWN and _differ(asker.told, answer):
                 asker.told = answer

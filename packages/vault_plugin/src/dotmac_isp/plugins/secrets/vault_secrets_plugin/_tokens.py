@@ -93,6 +93,10 @@ class TokenKeeper:
                 attempt += 1
                 self.trouble = str(error)
                 self._logger.warning("the Vault token could not be renewed: %s", error)
+            except Exception as error:  # noqa: BLE001 - the next try comes; its text may hold what Vault answered
+                attempt += 1
+                self.trouble = f"the token could not be renewed: {type(error).__name__}"
+                self._logger.error("%s", self.trouble)  # noqa: TRY400
 
     def _wait(self, attempt: int) -> float:
         if attempt:
