@@ -82,8 +82,11 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         """Reconnect where the address changed; everything else is read when it is used."""
         if self._active is None:
             return
-        if any(change.key in _CONNECTION for change in changes):
+        keys = {change.key for change in changes}
+        if keys & _CONNECTION:
             await self._active.reconnect()
+        elif "kafka_bootstrap" in keys:
+            await self._active.reread_events()
         else:
             self._active.look_soon()
 
@@ -172,3 +175,19 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
     async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """The services that are remembered, of all devices or of one OLT or ONU."""
         return await self._work.services(device_id)
+
+    async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
+        """The alarms that are raised, of all devices or of one OLT (with its ONUs) or ONU, oldest first.
+
+        Raises `VolthaError` without the setting `kafka_bootstrap`: alarms come by Kafka only.
+        """
+        return await self._work.active_alarms(device_id)
+
+    async def alarm_history(
+        self, device_id: str | None = None, since: float = 0.0, limit: int = 1000
+    ) -> list[dict[str, Any]]:
+        """Alarms that are over, and failures that VOLTHA reports once, newest first; `since` is Unix time.
+
+        As many are kept as the setting `alarm_history_limit` says. Raises as `active_alarms` does.
+        """
+        return await self._work.alarm_history(device_id, since, limit)

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from dotmac_isp.plugins.core.settings import PluginSettings
 
+from ._severity import Severity  # noqa: TC001 - pydantic reads it
+
 __all__ = ["VolthaSettings"]
 
 
@@ -46,4 +48,19 @@ class VolthaSettings(PluginSettings):
         default=0.2,
         ge=0,
         description="Flows seen everywhere must still be there after this time (VOLTHA takes refused ones back)",
+    )
+    kafka_bootstrap: str = Field(
+        default="",
+        pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$",
+        description="Kafka brokers of VOLTHA's events, host:port[,host:port]; without them devices are only polled",
+    )
+    alarm_severities: dict[str, Severity] = Field(
+        default_factory=dict, description="Severities that differ from the packaged table, by name of the alarm"
+    )
+    alarm_history_limit: int = Field(default=5000, ge=0, description="How many alarms that are over are kept")
+    alarm_flap_count: int = Field(
+        default=4, ge=2, description="An alarm raised so many times within the window flaps: it is told once"
+    )
+    alarm_flap_window: float = Field(
+        default=60.0, gt=0, description="That window; after it without another raise flapping is over"
     )

@@ -9,6 +9,7 @@ from ._changes import service_event
 from ._client import Login
 from ._configure import DeviceConfig, configure
 from ._errors import DeviceNotFoundError
+from ._events import Events
 from ._follow import Follower, time_limit
 from ._health import ask_health, missing_adapters
 from ._monitor import Monitor
@@ -60,7 +61,8 @@ class Work:
             tenant_id=api.tenant_id,
             logger=api.logger,
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._events = self._make_events()
         self._former_calls: dict[str, int] = {}
 
     @property
@@ -81,15 +83,35 @@ class Work:
             )
         await self._store.load()
         self._monitor.devices = await self.session.devices()
-        self._task = self._api.spawn(self._monitor.run(), name="voltha device monitor")
+        await self._events.start()
+        self._tasks.append(self._api.spawn(self._monitor.run(), name="voltha device monitor"))
+        self._read_events()
+
+    def _make_events(self) -> Events:
+        return Events(
+            self._api,
+            tell=self._monitor.tell,
+            listed=lambda: self._monitor.devices,
+            relist=self._list_devices,
+            look_soon=self._monitor.look_soon,
+        )
+
+    def _read_events(self) -> None:
+        if self._events.reader is not None:
+            self._tasks.append(self._api.spawn(self._events.reader.run(), name="voltha events"))
 
     async def stop(self, grace: float) -> None:
         """Stop watching and end the channel; calls under way get `grace` seconds."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        await self._stop_tasks()
         await self.session.client.close(grace)
+
+    async def _stop_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+            await self._events.checkpoint()
 
     async def reconnect(self) -> None:
         """Speak to VOLTHA as the settings say now; calls under way end on the former connection."""
@@ -97,7 +119,16 @@ class Work:
         for name, count in former.client.calls.items():
             self._former_calls[name] = self._former_calls.get(name, 0) + count
         self._api.spawn(former.client.close(_CLOSE_GRACE), name="voltha former connection")
+        await self.reread_events()
         self._monitor.look_soon()
+
+    async def reread_events(self) -> None:
+        """Read VOLTHA's events from where the settings say now."""
+        await self._stop_tasks()
+        self._events = self._make_events()
+        await self._events.start()
+        self._tasks.append(self._api.spawn(self._monitor.run(), name="voltha device monitor"))
+        self._read_events()
 
     def forget_login(self) -> None:
         """Use the secrets as they are now from the next call on."""
@@ -111,7 +142,7 @@ class Work:
         return await self.session.devices()
 
     async def health(self) -> HealthReport:
-        return await ask_health(self.session.client, self._settings.required_adapters)
+        return self._events.health(await ask_health(self.session.client, self._settings.required_adapters))
 
     def metrics(self) -> Mapping[str, float]:
         """Numbers about this instance, from what was seen last (no call to VOLTHA)."""
@@ -126,6 +157,7 @@ class Work:
             "voltha_subscriber_services": float(len(self._store.index)),
             "voltha_rpc_calls_total": float(client.calls.total() + sum(self._former_calls.values())),
             "voltha_rpc_failures_total": float(client.failures.total()),
+            **self._events.metrics(),
         }
 
     async def discover(self) -> list[dict[str, Any]]:
@@ -241,6 +273,19 @@ class Work:
                 if names & {item.key.onu_serial, item.place.onu_id, item.place.olt_serial, item.place.olt_id}
             ]
         return [item.plain() for item in items]
+
+    async def active_alarms(self, device_id: str | None) -> list[dict[str, Any]]:
+        return await self._events.active(await self._names(device_id))
+
+    async def alarm_history(self, device_id: str | None, since: float, limit: int) -> list[dict[str, Any]]:
+        return await self._events.history(await self._names(device_id), since, limit)
+
+    async def _names(self, device_id: str | None) -> set[str] | None:
+        """What a device is called: its id and serial number, and what the caller called it, should it be gone."""
+        if device_id is None:
+            return None
+        device = await self.session.directory.find(device_id)
+        return {device_id} if device is None else {device_id, device.id, device.serial} - {""}
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Run work to its end although the caller may be cancelled; only the end of the instance ends it."""

@@ -1,0 +1,237 @@
+"""VOLTHA's events while an instance is active: read, normalised, correlated, remembered, and told to the tenant's other plugins."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
+
+from ._alarm import alarm_event, once_event, reported_once
+from ._alarm_book import AlarmBook
+from ._alarm_store import AlarmStore
+from ._errors import VolthaConfigurationError, VolthaError
+from ._event_messages import MalformedEventError, VolthaEvent, decode
+from ._network import Network
+from ._notice import is_known, normalise
+from ._severity import severity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from dotmac_isp.plugins.core.api import PluginAPI
+    from dotmac_isp.plugins.core.model import DeviceEvent
+
+    from ._alarm import Alarm
+    from ._alarm_book import Transition
+    from ._device import DeviceView
+    from ._kafka import EventReader
+    from ._settings import VolthaSettings
+
+__all__ = ["Events"]
+
+#: Events that say that the list of devices is not what it was.
+_MOVING: Final = frozenset({"DEVICE_STATE_CHANGE", "ONU_DISCOVERY", "ONU_ACTIVATED", "ONU_DELETED", "OLT_DELETED"})
+_RELIST_AFTER: Final = 1.0
+_REMEMBERED_IDS: Final = 20_000
+_UNREMARKABLE: Final = ("debug", "info")
+
+
+class Events:
+    """One instance's events. `tell` relays one, `listed` gives the devices as listed last, `relist` lists them anew."""
+
+    def __init__(
+        self,
+        api: PluginAPI,
+        *,
+        tell: Callable[[DeviceEvent], None],
+        listed: Callable[[], list[DeviceView]],
+        relist: Callable[[], Awaitable[list[DeviceView]]],
+        look_soon: Callable[[], None],
+    ) -> None:
+        self._api: Final = api
+        self._tell: Final = tell
+        self._listed: Final = listed
+        self._relist: Final = relist
+        self._look_soon: Final = look_soon
+        self._store: Final = AlarmStore(api.storage)
+        self._network = Network()
+        self._source: list[DeviceView] | None = None
+        self._relisted_at = 0.0
+        self._ids: Final[OrderedDict[str, None]] = OrderedDict()
+        self.reader: EventReader | None = None
+        self.book = AlarmBook()
+        self.received = self.malformed = 0
+
+    @property
+    def _settings(self) -> VolthaSettings:
+        settings: VolthaSettings = self._api.settings
+        return settings
+
+    async def start(self) -> None:
+        """Read the alarms that are remembered and make the reader, when Kafka is configured."""
+        settings = self._settings
+        if not settings.kafka_bootstrap:
+            return
+        self.reader = _reader_class()(
+            settings.kafka_bootstrap,
+            f"dotmac-voltha/{self._api.tenant_id or 'system'}/{settings.voltha_host}:{settings.voltha_port}",
+            take=self.take,
+            checkpoint=self.checkpoint,
+            logger=self._api.logger,
+        )
+        self.book = AlarmBook(await self._store.load())
+
+    async def take(self, values: Sequence[bytes | None]) -> None:
+        """Work in the values of some records. Nothing in them can stop the reader."""
+        self._follow_monitor()
+        for value in values:
+            self.received += 1
+            try:
+                event = decode(value)
+                if isinstance(event, VolthaEvent):
+                    await self._take_event(event)
+            except MalformedEventError as error:
+                self._refuse(error)
+            except Exception:  # an event that we do not understand is no reason to miss the next
+                self.malformed += 1
+                self._api.logger.exception("an event of %d bytes could not be worked in", len(value or b""))
+
+    def _refuse(self, error: MalformedEventError) -> None:
+        self.malformed += 1
+        if self.malformed.bit_count() == 1:  # 1, 2, 4, 8, …: said, but not a thousand times
+            self._api.logger.warning("event left out (%d so far): %s", self.malformed, error)
+
+    async def _take_event(self, event: VolthaEvent) -> None:
+        if self._is_repeat(event.id):
+            return
+        if not is_known(event, self._network):
+            await self._relist_devices()
+        settings = self._settings
+        severity = severity_of(event.stem, settings.alarm_severities)
+        notice = normalise(event, self._network, severity)
+        now = time.time()
+        changes = self.book.take(
+            notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
+        )
+        if notice.action == "once":
+            self._tell(once_event(notice, source=self._api.plugin_id, tenant_id=self._api.tenant_id))
+            if severity not in _UNREMARKABLE:
+                self._store.note_once(reported_once(notice))
+        if event.stem in _MOVING:
+            self._look_soon()
+        self._apply(changes)
+
+    def _is_repeat(self, event_id: str) -> bool:
+        """Kafka may give a record twice."""
+        if event_id in self._ids:
+            return True
+        if event_id:
+            self._ids[event_id] = None
+        if len(self._ids) > _REMEMBERED_IDS:
+            self._ids.popitem(last=False)
+        return False
+
+    def _apply(self, changes: list[Transition]) -> None:
+        for change in changes:
+            self._store.note(change)
+            if change.told:
+                event = alarm_event(
+                    change.what, change.alarm, source=self._api.plugin_id, tenant_id=self._api.tenant_id
+                )
+                self._tell(event)
+
+    def _follow_monitor(self) -> None:
+        devices = self._listed()
+        if devices is not self._source:
+            self._source, self._network = devices, Network(devices)
+
+    async def _relist_devices(self) -> None:
+        now = time.monotonic()
+        if now - self._relisted_at < _RELIST_AFTER:
+            return
+        self._relisted_at = now
+        try:
+            self._network = Network(await self._relist())
+        except VolthaError as error:
+            self._api.logger.debug("devices cannot be listed for an event: %s", error)
+
+    async def checkpoint(self) -> None:
+        """End flaps that are over and write what changed. A store that refuses gets it at the next checkpoint."""
+        settings = self._settings
+        self._apply(self.book.settle(time.time(), settings.alarm_flap_window))
+        try:
+            await self._store.flush(settings.alarm_history_limit)
+        except Exception:  # the alarms stay in memory; reading goes on
+            self._api.logger.exception("alarms could not be stored; this is tried again")
+
+    async def active(self, names: set[str] | None) -> list[dict[str, Any]]:
+        """The raised alarms, of all devices or of those named, newest last."""
+        self._require_reader()
+        found = [alarm for alarm in self.book.active.values() if names is None or alarm.concerns(names)]
+        return [alarm.plain() for alarm in sorted(found, key=lambda alarm: alarm.raised_at)]
+
+    async def history(self, names: set[str] | None, since: float, limit: int) -> list[dict[str, Any]]:
+        """Alarms that are over and what happened once, newest first."""
+        self._require_reader()
+        await self.checkpoint()
+        found: list[Alarm] = [
+            alarm
+            for alarm in await self._store.history()
+            if (alarm.cleared_at or 0) >= since and (names is None or alarm.concerns(names))
+        ]
+        found.sort(key=lambda alarm: alarm.cleared_at or 0, reverse=True)
+        return [alarm.plain() for alarm in found[:limit]]
+
+    def health(self, report: HealthReport) -> HealthReport:
+        """VOLTHA's health, degraded while its events do not come."""
+        reader = self.reader
+        if reader is None:
+            return report
+        events = {
+            "state": reader.state,
+            "bootstrap": reader.bootstrap,
+            "received": self.received,
+            "malformed": self.malformed,
+            **({"error": reader.error} if reader.error else {}),
+        }
+        details = {**report.details, "events": events}
+        if reader.state != "away" or report.status is not HealthStatus.HEALTHY:
+            return msgspec.structs.replace(report, details=details)
+        message = f"{report.message}, and no events come from Kafka at {reader.bootstrap}: {reader.error}"
+        return msgspec.structs.replace(report, status=HealthStatus.DEGRADED, message=message, details=details)
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers about the events, empty without Kafka."""
+        if self.reader is None:
+            return {}
+        return {
+            "voltha_events_total": float(self.received),
+            "voltha_events_malformed_total": float(self.malformed),
+            "voltha_alarms_active": float(len(self.book.active)),
+            "voltha_events_connected": float(self.reader.state == "connected"),
+        }
+
+    def _require_reader(self) -> None:
+        if self.reader is None:
+            raise VolthaError(
+                "alarms are known only with VOLTHA's events from Kafka",
+                remedy="Set kafka_bootstrap to host:port of the Kafka that VOLTHA writes to",
+            )
+
+
+def _reader_class() -> type[EventReader]:
+    try:
+        module = importlib.import_module("._kafka", __package__)
+    except ModuleNotFoundError as missing:
+        raise VolthaConfigurationError(
+            f"kafka_bootstrap is set, and the module {missing.name!r} is not installed",
+            field="kafka_bootstrap",
+            remedy="pip install 'dotmac-plugin-voltha[kafka]', or leave kafka_bootstrap empty",
+        ) from None
+    reader: type[EventReader] = module.EventReader
+    return reader
