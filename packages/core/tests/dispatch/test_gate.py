@@ -59,6 +59,9 @@ class Book:
     def refuse_activation(self, instance: InstanceRef, permissions: Sequence[str] | None = None) -> str | None:
         return self.at_activation if permissions is not None else None
 
+    def state_of(self, instance: InstanceRef) -> None:
+        return None
+
     def describe(self) -> str:
         return "the test's book"
 

@@ -63,6 +63,13 @@ Method = Annotated[
     str,
     msgspec.Meta(pattern=r"^[A-Za-z]\w*\Z", description="Write the name of a public method, such as 'provision_olt'"),
 ]
+LicensedFeature = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z",
+        description="Write the name that licences give the feature, such as 'reconciliation'",
+    ),
+]
 Category = Literal["network_automation", "monitoring", "secrets", "general"]
 
 
@@ -79,6 +86,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     permission: Permission | None = None
     methods: tuple[Method, ...] = ()
     secrets: tuple[SecretName, ...] = ()
+    #: The feature that a licence must have for it; `None`: it needs none of its own.
+    licence: LicensedFeature | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +108,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environment: tuple[Variable, ...] = ()
     security_level: SecurityLevel = SecurityLevel.STANDARD
     permissions: tuple[Permission, ...] = ()
+    #: Whether the plugin runs without a licence.
+    licence: Literal["community", "required"] = "community"
     #: A module with provider hooks, registered once per host.
     provides: ModulePath | None = None
     #: Plugin id -> version range.
@@ -107,6 +118,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     after: tuple[PluginId, ...] = ()
     secrets: SecretNames = SecretNames()
     features: dict[str, Feature] = {}
+
+    @property
+    def needs_licence(self) -> bool:
+        """Whether anything of it needs one."""
+        return self.licence != "community" or any(one.licence is not None for one in self.features.values())
 
     @property
     def secret_names(self) -> tuple[str, ...]:

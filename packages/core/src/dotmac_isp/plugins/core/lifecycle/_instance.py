@@ -131,6 +131,7 @@ class Instance:
     def status(self) -> InstanceStatus:
         """Everything that a person may want to know about it."""
         now = self._states.now
+        licence = self._house.gate.licences.state_of(self.ref)
         return InstanceStatus(
             plugin_id=self.ref.plugin_id,
             tenant_id=self.ref.tenant_id,
@@ -143,6 +144,7 @@ class Instance:
             attempts=self._attempts,
             retry_at=self.retry_at,
             policy=self._house.gate.authoriser.describe(),
+            licence=None if licence is None else licence.text,
             security_level=self.plugin.info.security_level,
             switched_off=self.switched_off,
             tasks=len(self._house.tasks.of(self.ref.plugin_id, self.ref.tenant_id)),
@@ -321,6 +323,10 @@ class Instance:
             self.health = plain_report(outcome, self._house.redact)
         if self.switched_off and self.health.healthy:
             text = f"features off for want of secrets: {', '.join(self.switched_off)}"
+            self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
+        licence = self._house.gate.licences.state_of(self.ref)
+        if licence is not None and licence.degraded and self.health.healthy:
+            text = f"licence: {licence.text}"
             self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
         return self.health
 

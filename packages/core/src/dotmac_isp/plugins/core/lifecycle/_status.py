@@ -26,6 +26,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     retry_at: float | None
     policy: str
+    #: How its licence stands; `None`: it needs none.
+    licence: str | None
     security_level: SecurityLevel
     #: Features that are off for want of optional secrets, with the names of these.
     switched_off: dict[str, tuple[str, ...]]

@@ -11,7 +11,6 @@ from ..dependencies import dependants, pip_name, plan
 from ..discovery import discover, load_settings_model
 from ..errors import ConfigurationError, DiscoveryError, InstanceNotFoundError, LifecycleError
 from ..health import Limits
-from ..licensing import CommunityLicences
 from ..lifecycle import Instance
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..secrets import InstanceSecrets
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..audit import AuditTrail
-    from ..discovery import Discovery, InstalledPlugin, Problem
+    from ..discovery import Discovery, InstalledPlugin, Manifest, Problem
     from ..licensing import LicenceBook
     from ..lifecycle import Tenant
-    from ..model import SecurityLevel
     from ..permissions import Authoriser
     from ..secrets import SecretProvider
     from ..settings import ResolvedSettings
@@ -40,6 +38,10 @@ __all__ = ["ManagerBase"]
 
 _LOG: Final = logging.getLogger("dotmac.host")
 _S = PluginState
+#: The states in which an instance counts against a licence.
+_TAKING_A_PLACE: Final = frozenset(
+    {_S.INITIALIZING, _S.INITIALIZED, _S.ACTIVATING, _S.ACTIVE, _S.DEACTIVATING, _S.SUSPENDED}
+)
 
 
 class ManagerBase:
@@ -52,10 +54,10 @@ class ManagerBase:
     :param safe_mode: `"all"`, or the ids of plugins that stay off; default what `DOTMAC_SAFE_MODE` says.
     :param required: plugins without which `start` fails, because they are not installed or cannot be used.
     :param secret_providers: where secrets come from, in the order they are asked.
-    :param authoriser: decides about permissions in the place of `policy.toml`.
+    :param authoriser, licences: decide in the place of `policy.toml` and of the folder `licences`.
     :param health_interval, metrics_interval: seconds between background rounds; 0 switches them off.
     :param audit: how the audit trail is kept; default what `DOTMAC_AUDIT_DURABLE`, `…_FILE` and `…_SYSLOG` say.
-    :param policy_interval: seconds between looks at `policy.toml`; 0 leaves it to `reread_configuration`.
+    :param policy_interval: seconds between looks at policy and licences; 0 leaves it to `reread_configuration`.
     """
 
     def __init__(
@@ -85,8 +87,9 @@ class ManagerBase:
         self._safe: Final = _safe_mode(os.environ.get("DOTMAC_SAFE_MODE", "") if safe_mode is None else safe_mode)
         self._required: Final = tuple(required)
         self._providers: Final = secret_providers
-        self._trust: Final = Trust(self.home, authoriser, self._level_of)
-        self._licences: Final = licences or CommunityLicences()
+        self._trust: Final = Trust(
+            self.home, authoriser, licences, manifest_of=self._manifest_of, peers=self._loaded_for
+        )
         self._intervals: Final = (health_interval, metrics_interval, policy_interval)
         self._audit_options: Final = audit or AuditOptions.from_environment()
         self._at_once: Final = at_once
@@ -130,6 +133,11 @@ class ManagerBase:
         return self._trust.authoriser
 
     @property
+    def licences(self) -> LicenceBook:
+        """What decides about licences now."""
+        return self._trust.licences
+
+    @property
     def telemetry(self) -> Telemetry:
         """Numbers of all calls; `telemetry.render()` gives Prometheus' text format."""
         return self._house.telemetry
@@ -163,9 +171,14 @@ class ManagerBase:
 
     # inside
 
-    def _level_of(self, ref: InstanceRef) -> SecurityLevel | None:
+    def _manifest_of(self, ref: InstanceRef) -> Manifest | None:
         instance = self._find(ref)
-        return None if instance is None else instance.plugin.manifest.security_level
+        return None if instance is None else instance.plugin.manifest
+
+    def _loaded_for(self, plugin_id: str) -> list[str | None]:
+        """The tenants for which a plugin is loaded, or on the way to it."""
+        instances = (tenant.instances.get(plugin_id) for tenant in self._house.tenants.values())
+        return [one.ref.tenant_id for one in instances if one is not None and one.state in _TAKING_A_PLACE]
 
     @property
     def _house(self) -> Building:

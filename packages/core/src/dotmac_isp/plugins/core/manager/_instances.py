@@ -124,6 +124,7 @@ class InstanceOperations(ManagerBase):
         if instances.get(ref.plugin_id) is instance:
             del instances[ref.plugin_id]
             self._overrides.pop(ref, None)
+            self._trust.forget(ref)
             await self._running_services.dismiss(ref)
 
     @settles
@@ -247,6 +248,8 @@ class InstanceOperations(ManagerBase):
         await asyncio.sleep(0)
         plugin = self.installed(ref.plugin_id)
         self._check_enabled(plugin, ref, environment)
+        if plugin.manifest.needs_licence:
+            await self._open_book(plugin)
         if configuration is not None:
             self._take_override(plugin, ref, environment, configuration)
         await self._load_required(plugin, ref, environment, wanted_active=wanted_active)
@@ -339,6 +342,15 @@ class InstanceOperations(ManagerBase):
         else:
             why = f"{instance.ref.plugin_id}, which it requires, is {instance.state.value}: {instance.reason}"
             await self._hold_back_dependants(instance.ref, why)
+
+    async def _open_book(self, plugin: InstalledPlugin) -> None:
+        """From the first plugin that demands a licence on, the host's licences decide; packages may bring their vendors' keys."""
+        book = self._trust.book()
+        if book is None:
+            return
+        self._house.gate.licences = book
+        own = [one.id for one in self.discovery.plugins.values() if one.distribution == plugin.distribution]
+        book.bring_keys(plugin.distribution, await self._running_services.licence_keys(plugin), own)
 
     async def _before_activation(self, instance: Instance) -> None:
         await self._running_services.admit(instance)

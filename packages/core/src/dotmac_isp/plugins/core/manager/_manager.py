@@ -56,7 +56,7 @@ class PluginManager(TenantOperations):
             self.home,
             limits=self._limits,
             authoriser=self._trust.authoriser,
-            licences=self._licences,
+            licences=self._trust.licences,
             providers=self._providers if self._providers is not None else default_providers(self.home),
             before_activation=self._before_activation,
             retry=self._retry,
@@ -92,6 +92,7 @@ class PluginManager(TenantOperations):
             await services.stop()
         finally:
             self._building = self._services = self._ending = None
+            self._trust.close()
             await building.close()
 
     async def __aenter__(self) -> Self:
@@ -201,7 +202,7 @@ class PluginManager(TenantOperations):
             await self.rotate_secret(name, tenant_id=tenant)
 
     async def _review(self, *, force: bool = False) -> None:
-        """Look at the policy again; when another one is in force now, look at every instance, too."""
+        """Look at policy and licences again; where they decide otherwise now, look at every instance, too."""
         if not self._trust.refresh(self._house.audit, force=force):
             return
         self._house.gate.authoriser = self._trust.authoriser
@@ -209,10 +210,10 @@ class PluginManager(TenantOperations):
 
     async def _recheck(self, instance: Instance) -> None:
         """Stop the instance if it may not run any more; start it if it was stopped for this and may run again."""
-        if not await instance.recheck():
-            return
         ref = instance.ref
         try:
+            if not await instance.recheck():
+                return
             if instance.wanted_active:
                 await self.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
             else:

@@ -74,6 +74,25 @@ class HostServices:
         for supervised in self._services[plugin.id]:
             await self._guarded(supervised, "admit", _admission(supervised.service, instance))
 
+    async def licence_keys(self, plugin: InstalledPlugin) -> dict[str, bytes]:
+        """The public keys that the plugin's package brings along (`provide_licence_keys`); none when it fails to say."""
+        if plugin.manifest.provides is None:
+            return {}
+        registry = TenantRegistry()
+        try:
+            registry.register(load_provider(plugin), self._member(plugin.id), name=plugin.id)
+            found: dict[str, bytes] = {}
+            for seat in registry.plan("provide_licence_keys").seats:
+                context = PluginContext.within(self._building.limits.activate, request_id=next_request_id())
+                answer = await self._building.gate.call(seat, context, (), {})
+                if isinstance(answer, Failed):
+                    raise error_of(answer)
+                found.update({str(key): bytes(data) for key, data in dict(answer or {}).items()})
+        except Exception as error:  # noqa: BLE001 - a licence that needs the key is refused, and says which key
+            _LOG.warning("%s brings no licence keys: %s", plugin.distribution, error)
+            return {}
+        return found
+
     async def dismiss(self, ref: InstanceRef) -> None:
         """The instance is gone; what fails is reported."""
         if ref not in self._admitted:

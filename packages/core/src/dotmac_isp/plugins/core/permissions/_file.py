@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FILE_NAME", "read_policy"]
-
-#: The policy's name in the host's folder.
-FILE_NAME: Final = "policy.toml"
+__all__ = ["read_policy"]
 
 Pattern = Annotated[
     str,
