@@ -107,7 +107,7 @@ def _one(store: ChainStore, place: Path, tenant: str, before: float) -> Archived
 
 
 def _start(connection: sqlite3.Connection, signer: Signer, tenant: str) -> tuple[int, bytes]:
-    query = "SELECT claim FROM claims WHERE kind = 'anchor' AND tenant = ?"
+    query = "SELECT CAST(claim AS BLOB) FROM claims WHERE kind = 'anchor' AND tenant = ?"
     row = connection.execute(query, (tenant,)).fetchone()
     if row is None:
         return 0, genesis(tenant)

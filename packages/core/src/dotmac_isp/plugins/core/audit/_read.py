@@ -57,7 +57,9 @@ def reading(home: Path) -> Iterator[sqlite3.Connection]:
 def rows(connection: sqlite3.Connection, tenant: str, *, after: int = 0) -> Iterator[Row]:
     """The rows of a chain, in order; `tenant` is a label."""
     yield from connection.execute(
-        "SELECT sequence, hash, record FROM records WHERE tenant = ? AND sequence > ? ORDER BY sequence",
+        # The casts: SQLite keeps whatever somebody else put there, of any type.
+        "SELECT CAST(sequence AS INTEGER), CAST(hash AS BLOB), CAST(record AS BLOB)"
+        " FROM records WHERE tenant = ? AND sequence > ? ORDER BY sequence",
         (tenant, after),
     )
 

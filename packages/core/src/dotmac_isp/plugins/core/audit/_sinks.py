@@ -95,8 +95,11 @@ def _address(text: str) -> str | tuple[str, int]:
 class SinkPump:
     """Carries records to one sink on a thread of its own. A sink that fails or hangs keeps its place and harms no other."""
 
-    def __init__(self, name: str, deliver: Callable[[Sequence[AuditRecord]], None]) -> None:
+    def __init__(
+        self, name: str, deliver: Callable[[Sequence[AuditRecord]], None], finish: Callable[[], None] | None = None
+    ) -> None:
         self.name: Final = name
+        self._finish: Final = finish
         self._deliver: Final = deliver
         self._queue: collections.deque[AuditRecord] = collections.deque(maxlen=_ROOM)
         self._wake: Final = threading.Event()
@@ -128,6 +131,13 @@ class SinkPump:
             _LOG.warning("the audit sink %s did not get the last %d records", self.name, left)
 
     def _run(self) -> None:
+        try:
+            self._carry()
+        finally:
+            if self._finish is not None:
+                self._finish()
+
+    def _carry(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()

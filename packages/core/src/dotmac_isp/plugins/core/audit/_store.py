@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS claims (
 ) WITHOUT ROWID;
 """
 
+_KEEP_CLAIM: Final = (
+    "INSERT INTO claims VALUES (?, ?, ?) ON CONFLICT (kind, tenant) DO UPDATE SET claim = excluded.claim"
+)
 #: Sequence number, hash and bytes of one record.
 Row = tuple[int, bytes, bytes]
 
@@ -82,7 +85,7 @@ def open_database(home: Path, *, write: bool) -> sqlite3.Connection:
 
 def read_claims(connection: sqlite3.Connection, kind: str) -> dict[str, bytes]:
     """The signed statements of a kind by tenant, as they are written."""
-    return dict(connection.execute("SELECT tenant, claim FROM claims WHERE kind = ?", (kind,)))
+    return dict(connection.execute("SELECT tenant, CAST(claim AS BLOB) FROM claims WHERE kind = ?", (kind,)))
 
 
 class ChainStore:
@@ -126,9 +129,7 @@ class ChainStore:
     def claim(self, claim: Head | Roster) -> None:
         """Keep a signed statement in place of the one before it."""
         kind, tenant = (claim.kind, claim.tenant) if isinstance(claim, Head) else ("roster", "")
-        self._connection.execute(
-            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (kind, tenant, msgspec.json.encode(claim))
-        )
+        self._connection.execute(_KEEP_CLAIM, (kind, tenant, msgspec.json.encode(claim)))
 
     def close(self) -> None:
         self._connection.close()
@@ -163,7 +164,8 @@ class ChainStore:
 
     def _look(self, tenant: str) -> tuple[tuple[int, bytes], str | None]:
         row = self._connection.execute(
-            "SELECT sequence, hash FROM records WHERE tenant = ? ORDER BY sequence DESC LIMIT 1", (tenant,)
+            "SELECT CAST(sequence AS INTEGER), CAST(hash AS BLOB) FROM records WHERE tenant = ? ORDER BY sequence DESC LIMIT 1",
+            (tenant,),
         ).fetchone()
         last: tuple[int, bytes] | None = row
         head = self._signed("head", tenant)
@@ -193,7 +195,7 @@ class ChainStore:
         return head
 
     def _claim_of(self, kind: str, tenant: str) -> bytes | None:
-        query = "SELECT claim FROM claims WHERE kind = ? AND tenant = ?"
+        query = "SELECT CAST(claim AS BLOB) FROM claims WHERE kind = ? AND tenant = ?"
         row = self._connection.execute(query, (kind, tenant)).fetchone()
         return None if row is None else row[0]
 

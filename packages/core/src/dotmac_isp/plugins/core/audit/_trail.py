@@ -66,12 +66,17 @@ class AuditTrail:
             for record in records:
                 sink.write(record)
 
-        self.add_pump(name or type(sink).__name__, deliver)
+        self.add_pump(name or type(sink).__name__, deliver, getattr(sink, "close", None))
 
-    def add_pump(self, name: str, deliver: Callable[[Sequence[AuditRecord]], None]) -> None:
+    def add_pump(
+        self,
+        name: str,
+        deliver: Callable[[Sequence[AuditRecord]], None],
+        finish: Callable[[], None] | None = None,
+    ) -> None:
         """Hand every further record to `deliver`, in groups, on a thread of its own."""
         self.remove_sink(name)
-        self._pumps = {**self._pumps, name: SinkPump(name, deliver)}
+        self._pumps = {**self._pumps, name: SinkPump(name, deliver, finish)}
 
     def remove_sink(self, name: str) -> None:
         """Hand it no more records. No error when there is none."""
@@ -88,13 +93,14 @@ class AuditTrail:
         detail: str = "",
         values: Mapping[str, Any] | None = None,
         user_id: str | None = None,
+        redacted: bool = False,
         **fields: Any,
     ) -> None:
-        """Write one record; `detail` and `values` are redacted here, so callers need not. Never raises, and waits for no disk."""
+        """Write one record; `detail` and `values` are redacted here, unless `detail` is already. Never raises, waits for no disk."""
         record = AuditRecord(
             action=action,
             outcome=outcome,
-            detail=self._redact(detail) if detail else "",
+            detail=self._redact(detail) if detail and not redacted else detail,
             values=plain(values, self._redact) if values else {},
             user_id=actor() if user_id is None else user_id,
             **fields,
@@ -139,4 +145,5 @@ class AuditTrail:
         signer = open_signer(home)
         self._signing = f"{signer.algorithm}, key {signer.key_id}"
         store = ChainStore(home, signer, durable=self.options.durable)
-        return ChainWriter(store, group=self.options.group)
+        # Somebody waits for every record then, so that the thread should wake up once and not twice.
+        return ChainWriter(store, group=0.0 if self.options.durable else self.options.group)

@@ -110,20 +110,24 @@ class ChainWriter:
 
     def _run(self) -> None:
         try:
-            while not (self._closing and not self._queue and not self._batch):
+            while not self._closing or self._unsaid():
                 self._wake.wait()
-                if not self._closing:
+                if self._group and not self._closing:
                     self._hurry.wait(self._group)
                 self._hurry.clear()
                 self._wake.clear()
                 self._take()
                 if not self._write() and self._closing:
                     return
-                if (self._queue or self._batch) or self._closing:
+                if self._closing or self._unsaid():
                     self._wake.set()
         finally:
             self._answer(AuditError("the audit trail was closed before everything was written", remedy=self.error))
             self._store.close()
+
+    def _unsaid(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._queue or self._batch or self._lost_unsaid)
 
     def _take(self) -> None:
         while len(self._batch) < _TOGETHER and self._queue:

@@ -1,0 +1,150 @@
+"""What the audit trail costs: on the call path where it writes by itself, and against a bare commit where a call waits for it.
+
+The first line is `AuditTrail.record` as the gate calls it for a refusal (whose text it has redacted already for the
+caller), with the log's handler off and the writer thread at work on the same file; 10,000 records per second and round. The other side is the goal itself.
+
+The second line is one record and `await trail.settled()` in durable mode: the record, its hash, the signed head, the transaction, and the way
+to the writer thread and back. The other side is one transaction of the standard library's `sqlite3` with the same bytes on the
+same disk, WAL and `synchronous = FULL`, in the calling thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dotmac_isp.plugins.core.audit import AuditOptions, AuditTrail
+from dotmac_isp.plugins.core.secrets import Redactor
+
+from ._measure import Figure, Sides, median_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["figures"]
+
+GOAL_US = 15.0
+GOAL_DURABLE = 1.3
+ROUNDS = 21
+_RATE = 10_000
+_COMMITS = 60
+_WHY = "role 'viewer' may not provision_olt: no grant of network.olt.configure (policy.toml, line 14)"
+
+
+def figures() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        homes = [Path(folder, name) for name in ("asynchronous", "durable")]
+        for home in homes:
+            home.mkdir()
+        return [asyncio.run(_call_path(homes[0])), asyncio.run(_durable(homes[1]))]
+
+
+async def _call_path(home: Path) -> Figure:
+    trail = await _opened(home, Redactor(), durable=False)
+    taken = [await _second(trail) for _ in range(ROUNDS + 1)][1:]
+    await trail.close()
+    return Figure(
+        name="audit, asynchronous",
+        what=f"record() at {_RATE:,} records/s: time on the call path",
+        against="goal",
+        unit="µs",
+        sides=Sides(tuple(taken), (GOAL_US,) * len(taken)),
+        goal=1.0,
+    )
+
+
+async def _second(trail: AuditTrail) -> float:
+    """A second's records in a hundred bursts, and the writer at work on them meanwhile; the median burst, microseconds per record."""
+    bursts = 100
+    taken = []
+    ends = time.perf_counter()
+    for _ in range(bursts):
+        ends += 1 / bursts
+        started = time.perf_counter()
+        for _ in range(_RATE // bursts):
+            _one(trail)
+        taken.append(time.perf_counter() - started)
+        await asyncio.sleep(max(ends - time.perf_counter(), 0))
+    return median_of(taken) / (_RATE // bursts) * 1e6
+
+
+def _one(trail: AuditTrail) -> None:
+    trail.record(
+        "call provision_olt",
+        "permission",
+        detail=_WHY,
+        plugin_id="voltha_integration",
+        tenant_id="tenant_123",
+        user_id="alice",
+        request_id="1f3a-22",
+        redacted=True,
+    )
+
+
+async def _durable(home: Path) -> Figure:
+    trail = await _opened(home, Redactor(), durable=True)
+    bare = _bare(home)
+
+    async def ours() -> float:
+        async def one() -> None:
+            _one(trail)
+            await trail.settled()
+
+        return await _each(one)
+
+    async def theirs() -> float:
+        async def one() -> None:
+            bare()
+
+        return await _each(one)
+
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS):
+        for side in (0, 1) if number % 2 else (1, 0):
+            taken[side].append(await (ours, theirs)[side]())
+    await trail.close()
+    return Figure(
+        name="audit, durable",
+        what="record() and settled(): on the disk before the call returns",
+        against="bare SQLite commit",
+        unit="µs",
+        sides=Sides(tuple(taken[0]), tuple(taken[1])),
+        goal=GOAL_DURABLE,
+        notes={"signing": trail.status()["signing"].partition(",")[0]},
+    )
+
+
+async def _each(one: Callable[[], Awaitable[None]]) -> float:
+    """The median of some: a disk has its moments."""
+    marks = []
+    for _ in range(_COMMITS):
+        started = time.perf_counter()
+        await one()
+        marks.append((time.perf_counter() - started) * 1e6)
+    return median_of(marks)
+
+
+async def _opened(home: Path, redactor: Redactor, *, durable: bool) -> AuditTrail:
+    trail = AuditTrail(redact=redactor.redact, options=AuditOptions(durable=durable))
+    await trail.open(home)
+    return trail
+
+
+def _bare(home: Path) -> Callable[[], None]:
+    connection = sqlite3.connect(home / "bare.sqlite3", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE records (number INTEGER PRIMARY KEY, record BLOB)")
+    data = secrets.token_bytes(300)
+
+    def commit() -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO records (record) VALUES (?)", (data,))
+        connection.execute("COMMIT")
+
+    return commit
