@@ -8,6 +8,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -16,11 +17,13 @@ from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._plain import EventError, as_mapping, shown
+from ._shapes import conversion, page_view, transaction
 from ._spool import SpoolFullError, write_atomically
 from ._tasks import ended
 from .events import BatchResult, Event, Rejection, parse_event
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from pathlib import Path
 
     from dotmac_isp.plugins.core.api import PluginAPI
@@ -147,6 +150,38 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         plain: dict[str, Any] = msgspec.to_builtins(result)
         return plain
 
+    async def track_page_view(self, page: str, *, context: PluginContext | None = None, **fields: Any) -> str:
+        """Take one page view; `fields` as in an event (`user_id`, `session_id`, `properties`, …). Raises as `track_event`."""
+        return await self.track_event(page_view(page, fields), context)
+
+    async def track_conversion(
+        self,
+        goal: str,
+        *,
+        amount: Decimal | str | int | None = None,
+        currency: str = "",
+        context: PluginContext | None = None,
+        **fields: Any,
+    ) -> str:
+        """Take one reached goal, with what it is worth where that is known. Raises as `track_event`; a float is no amount."""
+        return await self.track_event(conversion(goal, amount, currency, fields), context)
+
+    async def track_transaction(
+        self,
+        amount: Decimal | str | int,
+        currency: str,
+        *,
+        kind: str = "payment",
+        context: PluginContext | None = None,
+        **fields: Any,
+    ) -> str:
+        """Take money that moved: payment, charge, refund, credit or transaction; refunds and credits are stored negative.
+
+        With a `transaction_id` the same transaction counts once, however often it is told. `amount` is exact, to six places;
+        raises `EventError` for a float or without an ISO 4217 currency, else as `track_event`.
+        """
+        return await self.track_event(transaction(kind, amount, currency, fields), context)
+
     def _parsed(self, raw: Any, context: PluginContext | None) -> Event:
         fields = dict(as_mapping(raw))
         tenant = fields.pop("tenant_id", None)
@@ -221,6 +256,48 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     async def query(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Ask: `{"metric": "count", "event_name": …, "since": "24h", "group_by": […], "interval": "1h"}` gives columns and rows."""
         return dict(await self._asked("POST", "/v1/query", query))
+
+    async def register_schema(
+        self,
+        event_name: str,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        mode: str | None = None,
+        compatibility: str | None = None,
+    ) -> dict[str, Any]:
+        """Add the next version of the JSON Schema for an event's properties, or (without one) change what the latest does.
+
+        Modes: accept, warn, quarantine (the default), reject. Compatibility with the version before: backward (the default), forward,
+        full, none. Raises `EventError` for a schema that is none, goes beyond the bounds, or breaks the compatibility.
+        """
+        wish = {"event_name": event_name, "schema": schema, "mode": mode, "compatibility": compatibility}
+        return dict(await self._asked("POST", "/v1/schemas", wish))
+
+    async def schemas(self) -> list[dict[str, Any]]:
+        """All versions of all schemas, by event name."""
+        return list(await self._asked("GET", "/v1/schemas"))
+
+    async def infer_schema(self, event_name: str, since: str = "7d") -> dict[str, Any] | None:
+        """Propose a schema from the last thousand events of that name; `None` when there were none."""
+        wish = {"event_name": event_name, "since": since}
+        proposal: dict[str, Any] | None = await self._asked("POST", "/v1/schemas/infer", wish)
+        return proposal
+
+    async def quarantine(self, event_name: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """Events that wait because they do not fit their schema, oldest first, each with the reasons."""
+        wish = urlencode({"event_name": event_name, "limit": limit})
+        return list(await self._asked("GET", f"/v1/quarantine?{wish}"))
+
+    async def replay(
+        self, event_ids: Sequence[str] = (), *, event_name: str = "", changes: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Take events from the quarantine after all, up to 1,000 at once, mended by `changes`.
+
+        `{"rename": {old: new}, "drop": [name], "set": {name: value}}` change properties. Gives `replayed`, `duplicates` and
+        `still_held` (with reasons); without ids, all of the name, or all.
+        """
+        wish = {"event_ids": list(event_ids), "event_name": event_name, "changes": dict(changes or {})}
+        return dict(await self._asked("POST", "/v1/quarantine/replay", wish))
 
     async def generate_report(self, report_type: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make a report over what was acknowledged until now.

@@ -23,6 +23,8 @@ from ._dashboards import Dashboards
 from ._ids import EventIds
 from ._intake import Intake
 from ._meta import Meta
+from ._quarantine import Quarantine
+from ._schemas import Schemas
 from ._writer import Writer
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Collector:
         self.writer = Writer(self.intake, self.store, folder)
         self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval)
         self.dashboards = Dashboards(self.meta)
+        self.schemas = Schemas(self.meta)
+        self.quarantine = Quarantine(folder / "quarantine.sqlite")
 
     def _wake(self) -> None:
         self.writer.wake()
@@ -105,6 +109,7 @@ class Collector:
 
         self._stack.callback(os.close, self._lock_fd)
         self._stack.callback(self.meta.close)
+        self._stack.callback(self.quarantine.close)
         try:
             bound = await self._bind()
             await self._open()

@@ -5,10 +5,9 @@ A key says which tenant asks. A key that several tenants share needs the header 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -17,36 +16,26 @@ from .._plain import EventError
 from .._spool import SpoolFullError
 from .._version import PRODUCT, version
 from .._wire import TENANT_HEADER
-from ..events import Event, Rejection, parse_event
 from ..pages import ChartsMissingError, Panel, chart_bundle, draw_report
 from ..store import StoreRefusedError, StoreUnavailableError
 from ._ask import Questions
-from ._collector import Collector
+from ._event_routes import event_routes, given_key
+from ._forms import MAX_BATCH
+from ._http import COLLECTOR, TENANT, answer, failure
 from ._query import parse_query
 from ._reports import REPORTS, Report, make_report
+from ._schema_routes import schema_routes
+from ._schema_rules import SchemasMissingError
+
+if TYPE_CHECKING:
+    from ._collector import Collector
 
 __all__ = ["admin_app", "public_app"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_COLLECTOR: Final = web.AppKey("collector", Collector)
-_TENANT: Final = web.RequestKey("tenant", str)
 _MAX_BODY: Final = 16 * 1024 * 1024
-_MAX_BATCH: Final = 50_000
-#: After so many events of a batch, other requests get their turn.
-_BREATH: Final = 500
 _OPEN_PATHS: Final = frozenset({"/v1/about", "/v1/health"})
-
-
-def _answer(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-def _error(status: int, message: str, *, retry_after: int = 0, **more: Any) -> web.Response:
-    response = _answer({"error": message, **more}, status)
-    if retry_after:
-        response.headers["Retry-After"] = str(retry_after)
-    return response
 
 
 @web.middleware
@@ -55,12 +44,12 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _error(error.status, error.text or error.reason)
+        return failure(error.status, error.text or error.reason)
     except EventError as error:
-        return _error(422, str(error), field=error.field)
+        return failure(422, str(error), field=error.field)
     except _KNOWN_FAILURES as error:
         status, words, retry_after = next(known for kind, known in _FAILURES.items() if isinstance(error, kind))
-        return _error(status, words.format(error=error), retry_after=retry_after)
+        return failure(status, words.format(error=error), retry_after=retry_after)
 
 
 #: Status, sentence, and after how many seconds to try again.
@@ -70,34 +59,30 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
     StoreUnavailableError: (503, "the engine is not available now: {error}; accepted events are safe on disk", 2),
     StoreRefusedError: (422, "the engine refuses this: {error}", 0),
     ChartsMissingError: (501, "{error}", 0),
+    SchemasMissingError: (501, "{error}", 0),
 }
 _KNOWN_FAILURES: Final = tuple(_FAILURES)
-
-
-def _given_key(request: web.Request) -> str:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
 
 
 @web.middleware
 async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path in _OPEN_PATHS:
         return await handler(request)
-    key = _given_key(request)
-    tenants = request.app[_COLLECTOR].meta.tenants_of(key) if key else []
+    key = await given_key(request)
+    tenants = request.app[COLLECTOR].meta.tenants_of(key) if key else []
     if not tenants:
-        return _error(401, "no valid API key: send the header 'Authorization: Bearer <key>'")
+        return failure(401, "no valid API key: send the header 'Authorization: Bearer <key>'")
     wanted = request.headers.get(TENANT_HEADER, "")
     if wanted and wanted not in tenants:
-        return _error(403, "the API key does not belong to the tenant that the request names")
+        return failure(403, "the API key does not belong to the tenant that the request names")
     if not wanted and len(tenants) > 1:
-        return _error(400, f"the API key belongs to several tenants; say which one in the header {TENANT_HEADER!r}")
-    request[_TENANT] = wanted or tenants[0]
+        return failure(400, f"the API key belongs to several tenants; say which one in the header {TENANT_HEADER!r}")
+    request[TENANT] = wanted or tenants[0]
     return await handler(request)
 
 
 def _questions(request: web.Request) -> Questions:
-    return Questions(request.app[_COLLECTOR].store, request[_TENANT])
+    return Questions(request.app[COLLECTOR].store, request[TENANT])
 
 
 async def _json(request: web.Request) -> Any:
@@ -107,76 +92,39 @@ async def _json(request: web.Request) -> Any:
 
 async def _settled(request: web.Request) -> Collector:
     """Queries see what was acknowledged before them."""
-    collector = request.app[_COLLECTOR]
+    collector = request.app[COLLECTOR]
     if not await collector.settled():
         raise StoreUnavailableError(collector.writer.last_error or "it is behind with storing what was accepted")
     return collector
 
 
 async def _about(_: web.Request) -> web.Response:
-    return _answer({"product": PRODUCT, "version": version(), "api": 1})
+    return answer({"product": PRODUCT, "version": version(), "api": 1})
 
 
 async def _health(request: web.Request) -> web.Response:
-    collector = request.app[_COLLECTOR]
+    collector = request.app[COLLECTOR]
     try:
         await collector.store.ping()
     except StoreUnavailableError as error:
-        return _answer({"status": "degraded", "reason": f"the engine does not answer: {error}", **collector.describe()})
-    return _answer({"status": "healthy", "reason": "", **collector.describe()})
+        return answer({"status": "degraded", "reason": f"the engine does not answer: {error}", **collector.describe()})
+    return answer({"status": "healthy", "reason": "", **collector.describe()})
 
 
 async def _whoami(request: web.Request) -> web.Response:
-    config = request.app[_COLLECTOR].config
-    return _answer({"tenant": request[_TENANT], "max_age_days": config.max_age_days, "max_batch": _MAX_BATCH})
-
-
-def _batch(body: bytes) -> list[Any]:
-    """A list, `{"events": […]}`, `{"batch": […]}`, one event, or JSON lines."""
-    try:
-        value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        if b"\n" not in body.strip():
-            raise
-        value = msgspec.json.decode_lines(body) if hasattr(msgspec.json, "decode_lines") else _lines(body)
-    if isinstance(value, dict):
-        value = value.get("events", value.get("batch", [value]))
-    if not isinstance(value, list):
-        raise EventError("events", value, "a list of events")
-    if len(value) > _MAX_BATCH:
-        raise EventError("events", f"{len(value)} events", f"at most {_MAX_BATCH} in one request")
-    return value
-
-
-def _lines(body: bytes) -> list[Any]:
-    return [msgspec.json.decode(line) for line in body.splitlines() if line.strip()]
-
-
-async def _events(request: web.Request) -> web.Response:
-    collector = request.app[_COLLECTOR]
-    events: list[Event] = []
-    rejected: list[Rejection] = []
-    for index, raw in enumerate(_batch(await request.read())):
-        if index % _BREATH == _BREATH - 1:
-            await asyncio.sleep(0)
-        try:
-            events.append(parse_event(raw, max_age_days=collector.config.max_age_days))
-        except EventError as error:
-            event_id = raw.get("event_id", "") if isinstance(raw, dict) else ""
-            rejected.append(Rejection(index=index, reason=str(error), event_id=str(event_id)[:256]))
-    taken = await collector.intake.take(request[_TENANT], events)
-    return _answer({"accepted": taken.accepted, "duplicates": taken.duplicates, "rejected": rejected}, 202)
+    config = request.app[COLLECTOR].config
+    return answer({"tenant": request[TENANT], "max_age_days": config.max_age_days, "max_batch": MAX_BATCH})
 
 
 async def _flush(request: web.Request) -> web.Response:
     await _settled(request)
-    return _answer({"stored": True})
+    return answer({"stored": True})
 
 
 async def _query(request: web.Request) -> web.Response:
     query = parse_query(await _json(request))
     await _settled(request)
-    return _answer(await _questions(request).ask(query))
+    return answer(await _questions(request).ask(query))
 
 
 async def _report(request: web.Request) -> web.Response:
@@ -187,10 +135,10 @@ async def _report(request: web.Request) -> web.Response:
     if form not in {"json", "dict", "html"}:
         raise EventError("parameters.format", form, "'json' or 'html'")
     report = await make_report(_questions(request), given.get("report_type"), parameters)
-    answer: dict[str, Any] = msgspec.to_builtins(report)
+    made: dict[str, Any] = msgspec.to_builtins(report)
     if form == "html":
-        answer["html"] = await _drawn(report, collector)
-    return _answer(answer)
+        made["html"] = await _drawn(report, collector)
+    return answer(made)
 
 
 async def _drawn(report: Report, collector: Collector) -> str:
@@ -220,24 +168,24 @@ async def _drawn(report: Report, collector: Collector) -> str:
 
 
 async def _report_types(_: web.Request) -> web.Response:
-    return _answer({name: title for name, (title, _) in REPORTS.items()})
+    return answer({name: title for name, (title, _) in REPORTS.items()})
 
 
 async def _create_dashboard(request: web.Request) -> web.Response:
-    collector = request.app[_COLLECTOR]
-    dashboard = collector.dashboards.create(request[_TENANT], await _json(request))
-    return _answer(dashboard, 201)
+    collector = request.app[COLLECTOR]
+    dashboard = collector.dashboards.create(request[TENANT], await _json(request))
+    return answer(dashboard, 201)
 
 
 async def _list_dashboards(request: web.Request) -> web.Response:
-    return _answer(request.app[_COLLECTOR].dashboards.list(request[_TENANT]))
+    return answer(request.app[COLLECTOR].dashboards.list(request[TENANT]))
 
 
 async def _dashboard(request: web.Request) -> web.Response:
     collector = await _settled(request)
-    dashboard = collector.dashboards.get(request[_TENANT], request.match_info["id"])
+    dashboard = collector.dashboards.get(request[TENANT], request.match_info["id"])
     if dashboard is None:
-        return _error(404, "there is no such dashboard")
+        return failure(404, "there is no such dashboard")
     bundle = await chart_bundle(collector.config.data_dir / "cache")
     page = await collector.dashboards.page(dashboard, _questions(request), bundle=bundle)
     policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
@@ -245,40 +193,41 @@ async def _dashboard(request: web.Request) -> web.Response:
 
 
 async def _delete_dashboard(request: web.Request) -> web.Response:
-    gone = request.app[_COLLECTOR].dashboards.delete(request[_TENANT], request.match_info["id"])
-    return _answer({"deleted": gone}, 200 if gone else 404)
+    gone = request.app[COLLECTOR].dashboards.delete(request[TENANT], request.match_info["id"])
+    return answer({"deleted": gone}, 200 if gone else 404)
 
 
 async def _create_alert(request: web.Request) -> web.Response:
-    alert_id = request.app[_COLLECTOR].alerts.create(request[_TENANT], await _json(request))
-    return _answer({"alert_id": alert_id}, 201)
+    alert_id = request.app[COLLECTOR].alerts.create(request[TENANT], await _json(request))
+    return answer({"alert_id": alert_id}, 201)
 
 
 async def _list_alerts(request: web.Request) -> web.Response:
-    return _answer(request.app[_COLLECTOR].alerts.list(request[_TENANT]))
+    return answer(request.app[COLLECTOR].alerts.list(request[TENANT]))
 
 
 async def _alert(request: web.Request) -> web.Response:
     collector = await _settled(request)
-    status = await collector.alerts.status(request[_TENANT], request.match_info["id"])
-    return _error(404, "there is no such alert") if status is None else _answer(status)
+    status = await collector.alerts.status(request[TENANT], request.match_info["id"])
+    return failure(404, "there is no such alert") if status is None else answer(status)
 
 
 async def _delete_alert(request: web.Request) -> web.Response:
-    gone = request.app[_COLLECTOR].alerts.delete(request[_TENANT], request.match_info["id"])
-    return _answer({"deleted": gone}, 200 if gone else 404)
+    gone = request.app[COLLECTOR].alerts.delete(request[TENANT], request.match_info["id"])
+    return answer({"deleted": gone}, 200 if gone else 404)
 
 
 def public_app(collector: Collector) -> web.Application:
     """What tenants see."""
     app = web.Application(middlewares=[_errors, _keys], client_max_size=_MAX_BODY)
-    app[_COLLECTOR] = collector
+    app[COLLECTOR] = collector
     app.add_routes(
         [
             web.get("/v1/about", _about),
             web.get("/v1/health", _health),
             web.get("/v1/whoami", _whoami),
-            web.post("/v1/events", _events),
+            *event_routes(),
+            *schema_routes(),
             web.post("/v1/flush", _flush),
             web.post("/v1/query", _query),
             web.get("/v1/reports", _report_types),
@@ -305,21 +254,21 @@ class _Admission(msgspec.Struct):
 async def _admit(request: web.Request) -> web.Response:
     wish = msgspec.json.decode(await request.read(), type=_Admission)
     if not wish.key or not wish.tenant:
-        return _error(422, "a tenant and a key are needed")
-    request.app[_COLLECTOR].meta.admit(wish.tenant, wish.key, wish.owner)
-    return _answer({"admitted": wish.tenant})
+        return failure(422, "a tenant and a key are needed")
+    request.app[COLLECTOR].meta.admit(wish.tenant, wish.key, wish.owner)
+    return answer({"admitted": wish.tenant})
 
 
 async def _dismiss(request: web.Request) -> web.Response:
     wish = msgspec.json.decode(await request.read(), type=_Admission)
-    request.app[_COLLECTOR].meta.dismiss(wish.tenant, wish.owner)
-    return _answer({"dismissed": wish.tenant})
+    request.app[COLLECTOR].meta.dismiss(wish.tenant, wish.owner)
+    return answer({"dismissed": wish.tenant})
 
 
 def admin_app(collector: Collector) -> web.Application:
     """What the owner of the data folder may do; the socket's mode is the guard."""
     app = web.Application(middlewares=[_errors])
-    app[_COLLECTOR] = collector
+    app[COLLECTOR] = collector
     app.add_routes(
         [
             web.get("/v1/about", _about),

@@ -1,0 +1,114 @@
+"""Events that did not fit their schema: kept on disk with the reasons, until somebody mends and replays them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .._plain import EventError, as_mapping, plain
+from ..events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["Held", "Quarantine", "mended"]
+
+_MOST: Final = 100_000
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that waits; `at` is Unix time."""
+
+    event_id: str
+    event_name: str
+    at: float
+    reasons: list[str]
+    event: Event
+
+
+class Quarantine:
+    """A SQLite database; calls may come from any thread. What `put` returned is on disk."""
+
+    def __init__(self, path: Path, *, most: int = _MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS held (tenant TEXT, event_id TEXT, event_name TEXT, at REAL, value BLOB, "
+            "PRIMARY KEY (tenant, event_id))"
+        )
+
+    def put(self, tenant: str, events: Sequence[tuple[Event, Sequence[str]]]) -> bool:
+        """Keep events with why; one that is here already is kept once. `False`: the tenant's room is used up, none was kept."""
+        with self._lock:
+            there = self._db.execute("SELECT count(*) FROM held WHERE tenant = ?", (tenant,)).fetchone()[0]
+            if there + len(events) > self._most:
+                return False
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?)",
+                [(tenant, one.event_id, one.event_name, time.time(), _value(one, why)) for one, why in events],
+            )
+            self._db.execute("COMMIT")
+        return True
+
+    def list(self, tenant: str, *, event_name: str = "", event_ids: Sequence[str] = (), limit: int = 100) -> list[Held]:
+        """The oldest first."""
+        marks = ",".join("?" * len(event_ids))
+        chosen = f" AND event_id IN ({marks})" if event_ids else ""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT event_id, event_name, at, value FROM held WHERE tenant = ? AND (? = '' OR event_name = ?)"  # noqa: S608 - marks
+                f"{chosen} ORDER BY at, event_id LIMIT ?",
+                (tenant, event_name, event_name, *event_ids, limit),
+            ).fetchall()
+        return [Held(event_id=i, event_name=n, at=at, **_decoded(value)) for i, n, at, value in rows]
+
+    def drop(self, tenant: str, event_ids: Sequence[str]) -> None:
+        """These wait no more."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "DELETE FROM held WHERE tenant = ? AND event_id = ?", [(tenant, event_id) for event_id in event_ids]
+            )
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+class _Value(msgspec.Struct):
+    event: Event
+    reasons: list[str]
+
+
+def _value(event: Event, reasons: Sequence[str]) -> bytes:
+    return msgspec.json.encode(_Value(event, list(reasons)))
+
+
+def _decoded(value: bytes) -> dict[str, Any]:
+    decoded = msgspec.json.decode(value, type=_Value)
+    return {"event": decoded.event, "reasons": decoded.reasons}
+
+
+def mended(event: Event, changes: Mapping[str, Any]) -> Event:
+    """The event with its properties changed: `{"rename": {old: new}, "drop": [name], "set": {name: value}}`. Raises `EventError`."""
+    unknown = changes.keys() - {"rename", "drop", "set"}
+    if unknown:
+        raise EventError("changes", sorted(unknown)[0], "rename, drop and set")
+    properties = dict(event.properties)
+    for old, new in as_mapping(changes.get("rename") or {}, "changes.rename").items():
+        if old in properties:
+            properties[str(new)] = properties.pop(old)
+    for name in changes.get("drop") or ():
+        properties.pop(name, None)
+    properties |= plain(as_mapping(changes.get("set") or {}, "changes.set"), "changes.set")
+    return msgspec.structs.replace(event, properties=properties)

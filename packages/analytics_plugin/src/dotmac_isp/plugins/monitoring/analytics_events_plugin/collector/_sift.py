@@ -1,0 +1,69 @@
+"""What schemas say about the events of a request: taken, tagged, put aside, refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ..events import Event, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._collector import Collector
+
+__all__ = ["UNFIT", "Sifted", "sift"]
+
+#: The tag of an event that was taken although it does not fit its schema (mode warn).
+UNFIT: Final = "schema_unfit"
+_Numbered = tuple[int, Event]
+
+
+class Sifted(msgspec.Struct):
+    """`held` are the identifiers in quarantine, which are on disk there."""
+
+    good: list[_Numbered] = msgspec.field(default_factory=list)
+    rejected: list[Rejection] = msgspec.field(default_factory=list)
+    held: list[str] = msgspec.field(default_factory=list)
+    warnings: list[Rejection] = msgspec.field(default_factory=list)
+
+
+async def sift(collector: Collector, tenant: str, events: Sequence[_Numbered]) -> Sifted:
+    """Judge the events of a request. `SchemasMissingError` without the library where schemas are registered."""
+    result = Sifted()
+    aside: list[tuple[int, Event, tuple[str, ...]]] = []
+    for index, event in events:
+        verdict = collector.schemas.judge(tenant, event)
+        if not verdict.reasons:
+            result.good.append((index, event))
+        elif verdict.mode == "quarantine":
+            aside.append((index, event, verdict.reasons))
+        else:
+            _warn_or_refuse(result, index, event, verdict.reasons, verdict.mode)
+    if aside:
+        await _put_aside(collector, tenant, result, aside)
+    return result
+
+
+def _warn_or_refuse(result: Sifted, index: int, event: Event, reasons: tuple[str, ...], mode: str) -> None:
+    told = Rejection(index=index, reason="; ".join(reasons), event_id=event.event_id)
+    if mode == "warn":
+        result.warnings.append(told)
+        result.good.append((index, msgspec.structs.replace(event, tags=(*event.tags, UNFIT))))
+    else:
+        result.rejected.append(told)
+
+
+async def _put_aside(
+    collector: Collector, tenant: str, result: Sifted, aside: Sequence[tuple[int, Event, tuple[str, ...]]]
+) -> None:
+    kept = [(event, reasons) for _, event, reasons in aside]
+    if await asyncio.to_thread(collector.quarantine.put, tenant, kept):
+        result.held = [event.event_id for _, event, _ in aside]
+        return
+    result.rejected += [
+        Rejection(index=index, reason="the quarantine is full; " + "; ".join(reasons), event_id=event.event_id)
+        for index, event, reasons in aside
+    ]
