@@ -14,7 +14,7 @@ import grpc
 import msgspec
 from google.protobuf.empty_pb2 import Empty
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
-from voltha_protos import common_pb2, voltha_pb2_grpc
+from voltha_protos import common_pb2, extensions_pb2_grpc, voltha_pb2_grpc
 
 from ._device import DeviceView, from_proto
 from ._errors import DeviceNotFoundError, VolthaCredentialsError, VolthaUnavailableError
@@ -93,6 +93,7 @@ class VolthaClient:
         else:
             self._channel = grpc.aio.insecure_channel(endpoint.target, options=options)
         self._stub: Final = voltha_pb2_grpc.VolthaServiceStub(self._channel)
+        self._extension: Final = extensions_pb2_grpc.ExtensionStub(self._channel)
         self._retrying: Final = AsyncRetrying(
             retry=retry_if_exception(_is_transient),
             wait=wait_exponential(multiplier=0.05, max=1.0) + wait_random(0, 0.05),
@@ -108,7 +109,7 @@ class VolthaClient:
         await self._channel.close(grace)
 
     async def call(self, rpc: str, request: Any = None, *, limit: float | None = None, repeat: bool = True) -> Any:
-        """Make one call and give its answer; raises an error of `_errors`.
+        """Make one call and give its answer; raises an error of `_errors`. `rpc` is VolthaService's, or `Extension/GetExtValue`.
 
         It may take `limit` seconds. With `repeat` it is made again for a few seconds while VOLTHA is not ready or the connection is coming back.
         """
@@ -130,8 +131,10 @@ class VolthaClient:
 
     async def _once(self, rpc: str, request: Any, limit: float, pair: tuple[Secret, Secret]) -> Any:
         self.calls[rpc] += 1
+        service, _, name = rpc.rpartition("/")
+        stub = self._extension if service else self._stub
         try:
-            return await getattr(self._stub, rpc)(request, timeout=limit, metadata=_metadata(pair))
+            return await getattr(stub, name)(request, timeout=limit, metadata=_metadata(pair))
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             self.failures[code] += 1

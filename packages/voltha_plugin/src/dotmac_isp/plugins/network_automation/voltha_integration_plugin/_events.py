@@ -16,6 +16,7 @@ from ._alarm_book import AlarmBook
 from ._alarm_store import AlarmStore
 from ._errors import VolthaConfigurationError, VolthaError
 from ._event_messages import MalformedEventError, VolthaEvent, decode
+from ._kpi import LatestValues
 from ._network import Network
 from ._notice import is_known, normalise
 from ._severity import severity_of
@@ -65,6 +66,8 @@ class Events:
         self._ids: Final[OrderedDict[str, None]] = OrderedDict()
         self.reader: EventReader | None = None
         self.book = AlarmBook()
+        #: What KPI events said last.
+        self.latest: Final = LatestValues()
         self.received = self.malformed = 0
 
     @property
@@ -95,6 +98,8 @@ class Events:
                 event = decode(value)
                 if isinstance(event, VolthaEvent):
                     await self._take_event(event)
+                elif event:
+                    self.latest.take(event)
             except MalformedEventError as error:
                 self._refuse(error)
             except Exception:  # an event that we do not understand is no reason to miss the next

@@ -45,6 +45,9 @@ _HARMLESS: Final = frozenset(
     }
 )
 
+#: Values on demand that were seen to be answered, soon, and to end no process (recording 09).
+_SAFE_VALUES: Final = frozenset({"distance", "uniInfo", "onuOpticalInfo", "oltRxPower"})
+
 _ETHERTYPE_VLAN: Final = 0x8100
 _PORT_MASK: Final = 0x7FFFFFFF  # VOLTHA drops the sign bit of output ports
 _MAX_BANDS: Final = 3
@@ -62,8 +65,18 @@ def admit(rpc: str, request: Any) -> None:
         _check_flow_update(request)
     elif rpc == "UpdateLogicalDeviceMeterTable":
         _check_meter_update(request)
+    elif rpc == "Extension/GetExtValue":
+        _check_value_request(rpc, request)
     elif rpc not in _HARMLESS:
         raise ForbiddenRequestError(f"{rpc} is not among the calls that this plugin makes", rpc=rpc)
+
+
+def _check_value_request(rpc: str, request: Any) -> None:
+    kind = request.request.WhichOneof("request")
+    if kind not in _SAFE_VALUES:
+        raise _forbid(rpc, f"{kind or 'an empty request'} is not among the values that this plugin asks for")
+    if kind == "oltRxPower" and not request.request.oltRxPower.port_label:
+        raise _forbid(rpc, "oltRxPower without a port label ends the OLT adapter")
 
 
 def _forbid(rpc: str, why: str) -> ForbiddenRequestError:

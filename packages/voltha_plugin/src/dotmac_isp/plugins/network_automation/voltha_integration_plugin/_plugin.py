@@ -176,6 +176,18 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         """The services that are remembered, of all devices or of one OLT or ONU."""
         return await self._work.services(device_id)
 
+    async def collect_metrics(
+        self,
+        resource_ids: Sequence[str] = (),
+        context: PluginContext | None = None,  # noqa: ARG002 - the host ends it at the deadline
+    ) -> dict[str, Any]:
+        """Counts of the tenant, and by resource (id or serial number) `samples` with Prometheus names, and `errors`.
+
+        ONUs that are named are asked for optical levels, distance and user ports, OLTs for ports and counts; with an empty list
+        every device comes with what VOLTHA published last, and none is asked.
+        """
+        return await self._work.collect_metrics(resource_ids)
+
     async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """The alarms that are raised, of all devices or of one OLT (with its ONUs) or ONU, oldest first.
 

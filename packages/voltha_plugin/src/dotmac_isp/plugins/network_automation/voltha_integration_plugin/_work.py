@@ -12,6 +12,7 @@ from ._errors import DeviceNotFoundError
 from ._events import Events
 from ._follow import Follower, time_limit
 from ._health import ask_health, missing_adapters
+from ._metrics import collect
 from ._monitor import Monitor
 from ._olt import check_address, provision_olt
 from ._onu import OnuPlace, pon_index, provision_onu
@@ -279,6 +280,9 @@ class Work:
 
     async def alarm_history(self, device_id: str | None, since: float, limit: int) -> list[dict[str, Any]]:
         return await self._events.history(await self._names(device_id), since, limit)
+
+    async def collect_metrics(self, resource_ids: Sequence[str]) -> dict[str, Any]:
+        return await collect(self.session, self._events.latest, resource_ids)
 
     async def _names(self, device_id: str | None) -> set[str] | None:
         """What a device is called: its id and serial number, and what the caller called it, should it be gone."""
