@@ -130,7 +130,6 @@ class Supply:
             for _ in range(_WORKERS):
                 workers.create_task(work())
         self._forget_stale()
-        self._settle()
 
     async def keep_leases(self) -> None:
         """Renew leases when they are due, for ever."""
@@ -150,9 +149,9 @@ class Supply:
             async with self._lock(document.address):
                 try:
                     self._keep(await self._reader.read(document.address))
+                    self._settle()
                 except (Unavailable, PluginError) as error:
                     self._logger.warning("%s could not be fetched anew: %s", document.address.api_path, error)
-        self._settle()
 
     # inside
 
@@ -198,6 +197,7 @@ class Supply:
             known = self._documents[address]
             try:
                 self._keep(await self._reader.confirm(known))
+                self._settle()  # at once: a round over thousands of documents takes seconds
             except Unavailable:
                 return False
             except PluginError as error:
@@ -215,10 +215,10 @@ class Supply:
             async with self._lock(document.address):
                 try:
                     self._keep(await self._reader.extend(self._documents[document.address]))
+                    self._settle()
                 except (Unavailable, PluginError) as error:
                     self._lease_retries[document.address] = time.monotonic() + _LEASE_RETRY
                     self._logger.warning("the lease of %s is not renewed: %s", document.address.api_path, error)
-        self._settle()
 
     def _forget_stale(self) -> None:
         """Vault has been away for longer than the operator lets values serve: whoever uses them is to stop."""
@@ -234,6 +234,7 @@ class Supply:
                     document.address.api_path,
                     limit,
                 )
+        self._settle()
 
     def _settle(self) -> None:
         """Tell of every answer that is another one by now."""
