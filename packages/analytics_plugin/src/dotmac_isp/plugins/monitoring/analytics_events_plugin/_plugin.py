@@ -254,7 +254,12 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     # -- questions ---------------------------------------------------------------------------------------------------
 
     async def query(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask: `{"metric": "count", "event_name": …, "since": "24h", "group_by": […], "interval": "1h"}` gives columns and rows."""
+        """Ask: `{"metric": "count", "event_name": …, "since": "24h", "group_by": […], "interval": "1h"}` gives columns and rows.
+
+        Metrics: count, unique_users and the like, unique and approx_unique (of `field`), sum, avg, min, max, percentiles (p95, p99.9);
+        `top` is how many rows. `{"kind": "funnel", "steps": […], "window": "24h"}`, `{"kind": "retention", "event": …, "periods": [1, 7]}`
+        and `{"kind": "sessions", "gap": "30m"}` ask about people. Raises `EventError` for what cannot be asked.
+        """
         return dict(await self._asked("POST", "/v1/query", query))
 
     async def register_schema(

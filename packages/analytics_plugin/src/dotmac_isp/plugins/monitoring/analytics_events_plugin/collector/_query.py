@@ -20,7 +20,7 @@ from ..store import EVENTS, PER_MINUTE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MEASURES", "Query", "Sql", "build", "parse_query", "scope"]
+__all__ = ["MEASURES", "Query", "Sql", "build", "filters", "parse_query", "scope", "where_of"]
 
 _COLUMNS: Final = frozenset(
     [
@@ -45,10 +45,6 @@ _NUMERIC: Final = {
     "avg": "avg({x})",
     "min": "min({x})",
     "max": "max({x})",
-    "p50": "quantile(0.5)({x})",
-    "p90": "quantile(0.9)({x})",
-    "p95": "quantile(0.95)({x})",
-    "p99": "quantile(0.99)({x})",
 }
 _COUNTING: Final = {
     "count": "count()",
@@ -57,7 +53,11 @@ _COUNTING: Final = {
     "unique_sessions": "uniqExactIf(session_id, session_id != '')",
     "unique_devices": "uniqExactIf(device_id, device_id != '')",
 }
-MEASURES: Final = (*_COUNTING, *_NUMERIC)
+#: Different values of a column or property: exactly, or to about a percent in bounded memory.
+_DISTINCT: Final = {"unique": "uniqExactIf({x}, {x} != '')", "approx_unique": "uniqCombined64If({x}, {x} != '')"}
+MEASURES: Final = (*_COUNTING, *_DISTINCT, *_NUMERIC, "p50", "p90", "p95", "p99")
+#: Any percentile: `p99.9`.
+_PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,4})?)")
 _MEASURE_ALIASES: Final = {
     "events": "count",
     "total": "count",
@@ -84,6 +84,7 @@ _QUERY_ALIASES: Final = {
     "end_time": "until",
     "end_date": "until",
     "granularity": "interval",
+    "top": "limit",
     "filters": "where",
 }
 
@@ -116,6 +117,7 @@ def parse_query(raw: object, *, now: float | None = None, default_span: float = 
     given = {
         _QUERY_ALIASES.get(key, key): value for key, value in as_mapping(raw, "query").items() if value is not None
     }
+    given.pop("kind", None)
     unknown = given.keys() - _COLUMNS - set(Query.__struct_fields__)
     if unknown:
         raise EventError(sorted(unknown)[0], given[sorted(unknown)[0]], "one of " + ", ".join(_known_fields()))
@@ -143,20 +145,27 @@ def _known_fields() -> list[str]:
 
 def _measure(given: Mapping[str, Any]) -> tuple[str, dict[str, list[str]]]:
     """The measure and the filters. A measure that is none is taken as the name of an event to count."""
-    where = {_dimension(k, "where"): _texts(v, k) for k, v in as_mapping(given.get("where") or {}, "where").items()}
+    where = where_of(given.get("where"))
     where |= {key: _texts(value, key) for key, value in given.items() if key in _COLUMNS}
     measure = str(given.get("measure", "count"))
     known = _MEASURE_ALIASES.get(measure.lower(), measure.lower())
-    if known in MEASURES:
+    if known in MEASURES or _PERCENTILE.fullmatch(known):
         return known, where
     if "event_name" in where:
         raise EventError("measure", measure, "one of " + ", ".join(MEASURES))
     return "count", {**where, "event_name": [measure]}
 
 
+def where_of(value: object) -> dict[str, list[str]]:
+    """Conditions: column or property path to the wanted value or values. Raises `EventError`."""
+    return {_dimension(key, "where"): _texts(item, str(key)) for key, item in as_mapping(value or {}, "where").items()}
+
+
 def _field(given: Mapping[str, Any], measure: str) -> str:
     if measure in _COUNTING:
         return ""
+    if measure in _DISTINCT:
+        return _dimension(given.get("field") or "user_id", "field")
     field = str(given.get("field") or "amount").removeprefix("properties.")
     if not _PATH.fullmatch(field):
         raise EventError("field", field, "'amount' or the path of a number in the properties")
@@ -211,10 +220,7 @@ def build(query: Query, tenant: str) -> Sql:
     """The statement for a query. Columns: `time` (with an interval), the groups by their names, `value`."""
     rollup = _fits_rollup(query)
     condition, values = scope(tenant, query.since, query.until, "minute" if rollup else "timestamp")
-    conditions = [condition]
-    for index, (dimension, wanted) in enumerate(query.where.items()):
-        conditions.append(f"{_expression(dimension, f'w{index}', values)} IN {{v{index}:Array(String)}}")
-        values[f"v{index}"] = wanted
+    conditions = [condition, *filters(query.where, "w", values)]
     columns, groups = _columns(query, rollup, values)
     order = "time ASC, value DESC" if query.interval else "value DESC"
     group = f" GROUP BY {', '.join(groups)}" if groups else ""
@@ -223,6 +229,16 @@ def build(query: Query, tenant: str) -> Sql:
         f"{group} ORDER BY {order} LIMIT {query.limit}",
         values,
     )
+
+
+def filters(where: Mapping[str, list[str]], prefix: str, values: dict[str, Any]) -> list[str]:
+    """A condition for each entry; paths and wanted values go into `values`, under names that begin with `prefix`."""
+    conditions: list[str] = []
+    for index, (dimension, wanted) in enumerate(where.items()):
+        name = f"{prefix}{index}"
+        conditions.append(f"{_expression(dimension, name, values)} IN {{{name}v:Array(String)}}")
+        values[f"{name}v"] = wanted
+    return conditions
 
 
 def _columns(query: Query, rollup: bool, values: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -249,12 +265,17 @@ def _expression(dimension: str, parameter: str, values: dict[str, Any]) -> str:
 def _value(query: Query, rollup: bool, values: dict[str, Any]) -> str:
     if query.measure in _COUNTING:
         return "sum(events)" if rollup else _COUNTING[query.measure]
+    if query.measure in _DISTINCT:
+        return _DISTINCT[query.measure].format(x=_expression(query.field, "field", values))
     if query.field == "amount":
         # Sums of money stay decimal in the engine; a quantile needs a float.
         number = "amount" if query.measure in {"sum", "min", "max"} else "toFloat64(amount)"
     else:
         values["field"] = query.field
         number = "toFloat64OrNull(toString(getSubcolumn(properties, {field:String})))"
+    percentile = _PERCENTILE.fullmatch(query.measure)
+    if percentile:
+        return f"quantile({float(percentile.group(1)) / 100:.6f})({number})"
     return _NUMERIC[query.measure].format(x=number)
 
 

@@ -22,6 +22,7 @@ from ._ask import Questions
 from ._event_routes import event_routes, given_key
 from ._forms import MAX_BATCH
 from ._http import COLLECTOR, TENANT, answer, failure
+from ._journeys import parse_journey, travel
 from ._query import parse_query
 from ._reports import REPORTS, Report, make_report
 from ._schema_routes import schema_routes
@@ -122,7 +123,12 @@ async def _flush(request: web.Request) -> web.Response:
 
 
 async def _query(request: web.Request) -> web.Response:
-    query = parse_query(await _json(request))
+    given = await _json(request)
+    if isinstance(given, dict) and given.get("kind", "events") != "events":
+        journey = parse_journey(given)
+        await _settled(request)
+        return answer(await travel(journey, _questions(request)))
+    query = parse_query(given)
     await _settled(request)
     return answer(await _questions(request).ask(query))
 

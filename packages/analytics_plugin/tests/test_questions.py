@@ -1,0 +1,191 @@
+"""Funnels, retention, sessions, distinct counts, percentiles, top; and that nobody's words become part of a statement."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dotmac_isp.plugins.monitoring.analytics_events_plugin import EventError
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._journeys import build_journey, parse_journey
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._query import Sql, build, parse_query
+
+NOW = 1_760_000_000.0
+_HOSTILE = [
+    "x' OR 1=1 --",
+    'x" OR ""="',
+    "` FROM events --",
+    "/* */ {tenant:String} {s0:String}",
+    "') UNION ALL SELECT * FROM events --",
+    "x SETTINGS readonly = 0",
+    "merge('default', '^events$')",
+    "mergeTreeIndex('default', 'events')",
+    "1 INTO OUTFILE '/tmp/x'",
+    "file('/etc/passwd')",
+    "\\'; DROP TABLE events; --",
+    "%(tenant)s %s {} {0}",
+    "(a+)+$",
+    "\x00\t\n",
+    "名前🙂",
+    "x" * 100_000,
+]
+
+
+def sql(question: dict[str, Any]) -> Sql:
+    if question.get("kind", "events") == "events":
+        return build(parse_query(question, now=NOW), "mine")
+    return build_journey(parse_journey(question, now=NOW), "mine")
+
+
+def asked(word: str) -> list[dict[str, Any]]:
+    where = {"user_id": word, "properties.k": [word, "y"]}
+    return [
+        {"event_name": word, "where": where, "group_by": ["k", "source"], "interval": "1h"},
+        {"measure": "unique", "field": "k", "where": where},
+        {"measure": "p99.9", "field": "ms", "category": word},
+        {"kind": "funnel", "steps": [word, {"event": word, "where": where}, "z"], "where": where},
+        {"kind": "retention", "event": word, "return_event": word, "where": where},
+        {"kind": "sessions", "where": where, "interval": "1d"},
+    ]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(_HOSTILE) | st.text(min_size=1))
+def test_a_statement_is_the_same_text_whatever_is_asked_for(word: str) -> None:
+    for hostile, harmless in zip(asked(word), asked("harmless"), strict=True):
+        made, plain = sql(hostile), sql(harmless)
+        assert made.text == plain.text
+        assert made.parameters["tenant"] == "mine"
+        assert made.text.count("FROM events") == made.text.count("tenant_id = {tenant:String}") == 1
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(_HOSTILE) | st.text(min_size=1))
+def test_a_name_is_a_column_or_a_bound_path_or_refused(name: str) -> None:
+    questions: list[dict[str, Any]] = [
+        {"group_by": [name]},
+        {"where": {name: "x"}},
+        {"measure": "sum", "field": name},
+        {"measure": "unique", "field": name},
+        {"measure": name},
+        {"kind": "sessions", "where": {name: "x"}},
+        {"kind": name},
+        {"kind": "retention", "event": "x", "period": name},
+        {name: "x"},
+    ]
+    for question in questions:
+        try:
+            made = sql(question)
+        except EventError:
+            continue
+        assert made.parameters["tenant"] == "mine"
+        assert made.text.count("tenant_id = {tenant:String}") == 1
+        if not re.fullmatch(r"[a-z0-9_.]+", name, re.IGNORECASE):
+            assert name.strip() == "" or name not in made.text or name in sql({"group_by": ["k"]}).text
+
+
+async def test_no_hostile_word_brings_another_tenants_events(shared: Any) -> None:
+    mine, other = await shared.started("tenant_a"), await shared.started("tenant_b")
+    await other.track_events_batch(
+        [{"event_name": "secret", "user_id": f"u{n}", "properties": {"k": "v"}} for n in range(3)]
+    )
+    await mine.track_event({"event_name": "own", "user_id": "me", "properties": {"k": "v"}})
+    await other.flush()
+    for word in _HOSTILE[:-1]:
+        for question in asked(word):
+            rows = (await mine.query(question))["rows"]
+            assert all(not row.get(key) for row in rows for key in ("value", "people", "sessions")), (question, rows)
+    assert (await mine.query({"kind": "sessions"}))["rows"][0]["people"] == 1
+    assert (await mine.query({"measure": "unique", "field": "k"}))["rows"] == [{"value": 1}]
+    funnel = await mine.query({"kind": "funnel", "steps": ["secret", "own"]})
+    assert [row["people"] for row in funnel["rows"]] == [0, 0]
+    assert (await other.query({"kind": "retention", "event": "secret"}))["rows"][0]["people"] == 3
+
+
+async def test_a_funnel_counts_people_in_order_and_within_the_window(shared: Any) -> None:
+    plugin = await shared.started()
+    start = time.time() - 7200
+    seconds = itertools.count()
+
+    def event(user: str, name: str, after: float, **properties: Any) -> dict[str, Any]:
+        return {
+            "event_name": name,
+            "user_id": user,
+            "timestamp": start + after + next(seconds) / 1000,
+            "properties": properties,
+        }
+
+    await plugin.track_events_batch(
+        [
+            event("a", "view", 0),
+            event("a", "signup", 0.2, plan="gold"),
+            event("b", "view", 0),
+            event("b", "signup", 3000, plan="gold"),
+            event("c", "signup", 0, plan="gold"),
+            event("c", "view", 5),
+            event("d", "view", 0),
+            event("d", "signup", 9, plan="basic"),
+        ]
+    )
+    steps = ["view", {"event": "signup", "where": {"plan": "gold"}}]
+    answer = await plugin.query({"kind": "funnel", "steps": steps, "window": "10m"})
+    assert answer["rows"] == [
+        {"step": "view", "people": 4, "of_first_percent": 100.0, "of_previous_percent": 100.0},
+        {"step": "signup", "people": 1, "of_first_percent": 25.0, "of_previous_percent": 25.0},
+    ]
+    wider = await plugin.query({"kind": "funnel", "steps": ["view", "signup"], "window": "1h"})
+    assert [row["people"] for row in wider["rows"]] == [4, 3]
+
+
+async def test_retention_and_sessions_and_distinct_counts_and_the_top(shared: Any) -> None:
+    plugin = await shared.started()
+    noon = (time.time() // 86400 - 3) * 86400 + 43200
+    visits = {"a": [0, 60, 86400], "b": [0, 4000], "c": [0]}
+    await plugin.track_events_batch(
+        [
+            {
+                "event_name": "visit",
+                "user_id": user,
+                "timestamp": noon + at,
+                "properties": {"ms": at, "page": f"/{user}"},
+            }
+            for user, times in visits.items()
+            for at in times
+        ]
+    )
+    retention = await plugin.query({"kind": "retention", "event": "visit", "periods": [1, 2]})
+    assert [(row["people"], row["day_1"], row["day_2"]) for row in retention["rows"]] == [(3, 1, 0)]
+    assert list(retention["columns"]) == ["cohort", "people", "day_1", "day_2"]
+    sessions = (await plugin.query({"kind": "sessions"}))["rows"][0]
+    assert (sessions["sessions"], sessions["people"], sessions["single_event"]) == (5, 3, 4)
+    by_day = (await plugin.query({"kind": "sessions", "interval": "1d"}))["rows"]
+    assert [row["sessions"] for row in by_day] == [4, 1]
+    since = {"since": "7d"}
+    for measure in ("unique", "approx_unique"):
+        assert (await plugin.query({"measure": measure, "field": "page", **since}))["rows"] == [{"value": 3}]
+    top = (await plugin.query({"group_by": ["page"], "top": 1, **since}))["rows"]
+    assert top == [{"properties.page": "/a", "value": 3}]
+    assert (await plugin.query({"measure": "p99.9", "field": "ms", **since}))["rows"][0]["value"] > 80_000
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ({"kind": "path"}, "kind: 'path' given, expected one of events, funnel, retention, sessions"),
+        ({"kind": "funnel", "steps": ["one"]}, "steps: .* expected a list of 2 to 10 events"),
+        ({"kind": "funnel", "steps": ["a", 5]}, "steps: 5 given"),
+        ({"kind": "retention"}, "event: nothing given"),
+        ({"kind": "retention", "event": "a", "periods": [0]}, "periods: .* whole numbers from 1 to 366"),
+        ({"kind": "retention", "event": "a", "period": "month"}, "period: 'month' given, expected 'day' or 'week'"),
+        ({"kind": "sessions", "steps": []}, "steps: .* expected one of gap, interval, kind"),
+        ({"kind": "sessions", "since": "1h", "until": "2h"}, "since: '1h' given, expected a moment before 'until'"),
+    ],
+)
+def test_a_journey_that_cannot_be_asked_says_why(question: dict[str, Any], words: str) -> None:
+    with pytest.raises(EventError, match=words):
+        sql(question)
