@@ -69,3 +69,15 @@ async def test_a_mistake_is_told_with_its_remedy(voltha: Any) -> None:
     code, out, _ = await voltha("olt", "add", "somewhere", "--json")
     assert code == 1
     assert "host:port" in json.loads(out)["error"]["remedy"]
+
+
+async def test_an_operator_looks_at_the_network(voltha: Any, target: Any) -> None:
+    await voltha("olt", "add", target.olts[0], "--json")
+    code, out, err = await voltha("topology")
+    assert (code, "OLT BBSIM_OLT_10 active" in out, "PON pon-1" in out) == (0, True, True), err
+    code, out, err = await voltha("topology", "--format", "dot")
+    assert (code, out.startswith("digraph")) == (0, True), err
+    code, _, err = await voltha("topology", "--format", "png")
+    assert (code, "graphml" in err) == (1, True)
+    code, _, err = await voltha("alarms")
+    assert (code, "kafka_bootstrap" in err) == (1, True)

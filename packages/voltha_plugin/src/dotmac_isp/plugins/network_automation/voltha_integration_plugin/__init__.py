@@ -30,8 +30,10 @@ from ._meter import BandwidthProfile
 from ._plugin import VolthaIntegrationPlugin
 from ._service import ServiceConfig
 from ._settings import VolthaSettings
+from ._topology_formats import TOPOLOGY_FORMATS, render_topology
 
 __all__ = [
+    "TOPOLOGY_FORMATS",
     "AdapterError",
     "BandwidthProfile",
     "DeviceBusyError",
@@ -54,4 +56,5 @@ __all__ = [
     "VolthaSettings",
     "VolthaUnavailableError",
     "WrongPlaceError",
+    "render_topology",
 ]

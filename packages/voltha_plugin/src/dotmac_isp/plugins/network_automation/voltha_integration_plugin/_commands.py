@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -62,6 +63,43 @@ def enable(device: Device, tenant: Tenant = None, as_json: Json = False, deadlin
 def disable(device: Device, tenant: Tenant = None, as_json: Json = False, deadline: Deadline = None) -> None:
     """Disable an OLT or ONU and wait until it is."""
     _switch(device, tenant, as_json, deadline, enabled=False)
+
+
+@app.command()
+def topology(
+    tenant: Tenant = None,
+    as_json: Json = False,
+    output_format: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORMAT", help="tree, json, graphml or dot.")
+    ] = "tree",
+) -> None:
+    """Show the network from OLT to subscriber, as a tree or for another program."""
+    from ._topology_formats import TOPOLOGY_FORMATS, render_topology  # noqa: PLC0415 - only here
+
+    chosen = "json" if as_json else output_format
+    if chosen not in ("tree", *TOPOLOGY_FORMATS):
+        _fail(as_json, f"no format {chosen!r}", f"Give tree, {', '.join(TOPOLOGY_FORMATS)}")
+    found = _ask(tenant, None, as_json, "topology")
+    if chosen == "tree":
+        from ._topology_tree import tree  # noqa: PLC0415 - loads rich
+
+        _console().print(tree(found))
+    else:
+        sys.stdout.write(render_topology(found, chosen))
+
+
+@app.command()
+def alarms(
+    device: Annotated[str | None, typer.Argument(metavar="DEVICE", help="Only those of this OLT or ONU.")] = None,
+    history: Annotated[bool, typer.Option("--history", help="Those that are over, newest first.")] = False,
+    tenant: Tenant = None,
+    as_json: Json = False,
+) -> None:
+    """List the alarms that are raised (needs kafka_bootstrap)."""
+    found = _ask(tenant, None, as_json, "alarm_history" if history else "active_alarms", device)
+    if not as_json:
+        found = [each | {name: _time(each[name]) for name in ("raised_at", "cleared_at")} for each in found]
+    _show(found, as_json, _ALARM_COLUMNS)
 
 
 @_olt.command("add")
@@ -142,6 +180,7 @@ _DEVICE_COLUMNS: Final = (
     "host_and_port",
     "device_id",
 )
+_ALARM_COLUMNS: Final = ("severity", "name", "serial_number", "port", "raised_at", "cleared_at", "occurrences")
 _SERVICE_COLUMNS: Final = ("subscriber_id", "serial_number", "uni", "status", "service", "olt_serial_number")
 
 
@@ -176,15 +215,24 @@ def _show(value: Any, as_json: bool, columns: tuple[str, ...] = ()) -> None:
     if as_json:
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
         return
-    from rich.console import Console  # noqa: PLC0415 - only for people
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - only for people
 
     table = Table(box=None, header_style="bold")
     for name in columns or ("", " "):
         table.add_column(name, overflow="fold")
     for row in value if columns else value.items():
         table.add_row(*(_cell(row.get(name, "")) for name in columns) if columns else (row[0], _cell(row[1])))
-    Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Any:
+    from rich.console import Console  # noqa: PLC0415 - only for people
+
+    return Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False)
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 def _cell(value: Any) -> str:

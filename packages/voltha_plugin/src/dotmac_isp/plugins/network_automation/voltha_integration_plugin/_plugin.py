@@ -188,6 +188,13 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         """
         return await self._work.collect_metrics(resource_ids)
 
+    async def topology(self) -> dict[str, Any]:
+        """The tree of stack, OLTs, PONs, ONUs, UNIs and subscribers, each with its status, as plain data.
+
+        `render_topology` makes JSON, GraphML or DOT of it. With Kafka it has the number of raised alarms.
+        """
+        return await self._work.topology()
+
     async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """The alarms that are raised, of all devices or of one OLT (with its ONUs) or ONU, oldest first.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._stored import StoredService
 
-__all__ = ["describe"]
+__all__ = ["describe", "device_port"]
 
 _ADMIN: Final = {0: "UNKNOWN", 1: "PREPROVISIONED", 2: "ENABLED", 3: "DISABLED", 4: "DOWNLOADING_IMAGE"}
 _OPER: Final = {0: "UNKNOWN", 1: "DISCOVERED", 2: "ACTIVATING", 3: "TESTING", 4: "ACTIVE", 5: "FAILED"}
@@ -24,7 +24,7 @@ _KINDS: Final = {1: "nni", 2: "uni", 3: "pon", 4: "pon"}
 async def describe(session: Session, device: DeviceView, services: Sequence[StoredService]) -> dict[str, Any]:
     """The status of one device, as of now."""
     ports = (await session.client.call("ListDevicePorts", identified(device.id))).items
-    shown = {**device.plain(), "ready": device.is_ready, "ports": [_port(port) for port in ports]}
+    shown = {**device.plain(), "ready": device.is_ready, "ports": [device_port(port) for port in ports]}
     if device.is_olt:
         onus = onus_of(await session.devices(), device)
         active: dict[int, int] = {}
@@ -40,7 +40,8 @@ async def describe(session: Session, device: DeviceView, services: Sequence[Stor
     }
 
 
-def _port(port: Any) -> dict[str, Any]:
+def device_port(port: Any) -> dict[str, Any]:
+    """A device's port as it is shown."""
     return {
         "port_no": port.port_no,
         "label": port.label,

@@ -21,6 +21,8 @@ from ._session import Locks, open_session
 from ._status import describe
 from ._stored import ServiceStore, StoredService, check_subscriber_id
 from ._subscribers import Subscribers
+from ._topology import build_topology
+from ._topology_reads import read_ports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -283,6 +285,13 @@ class Work:
 
     async def collect_metrics(self, resource_ids: Sequence[str]) -> dict[str, Any]:
         return await collect(self.session, self._events.latest, resource_ids)
+
+    async def topology(self) -> dict[str, Any]:
+        devices = await self.session.devices()
+        ports = await read_ports(self.session, [device for device in devices if device.is_olt])
+        services = [item async for item in self._store.every()]
+        alarms = self._events.book.active.values()
+        return build_topology(self.session.client.endpoint.label, devices, ports, services, alarms)
 
     async def _names(self, device_id: str | None) -> set[str] | None:
         """What a device is called: its id and serial number, and what the caller called it, should it be gone."""
