@@ -359,6 +359,7 @@ class Gate:
             tenant_id=failure.tenant_id,
             user_id=context.user_id,
             request_id=context.request_id,
+            redacted=True,
         )
         return Failed(failure, error)
 
