@@ -252,3 +252,16 @@ async def test_a_permission_that_nobody_knows_is_among_the_problems(make_host: A
     async with make_host() as host:
         (problem,) = [one for one in host.problems if "policy.toml" in one.message]
         assert (problem.severity, problem.remedy) == ("warning", "Did you mean 'network.olt.configure'?")
+
+
+async def test_a_host_explains_by_the_policy_that_is_in_force(make_host: Any, plugin: str, policy: Any) -> None:
+    asked = {"tenant_id": "t", "user_id": "ann", "roles": ["noc"]}
+    async with make_host() as host:
+        assert host.explain_permission(plugin, "network.olt.configure", **asked) is None
+        policy(GRANTED)
+        await review(host)
+        why = host.explain_permission(plugin, "network.olt.configure", **asked)
+        assert [(one.allowed, one.line) for one in why.verdicts] == [(True, 4), (True, 6)]
+        policy("[permissions")
+        await review(host)
+        assert host.explain_permission(plugin, "network.olt.configure", **asked) == why

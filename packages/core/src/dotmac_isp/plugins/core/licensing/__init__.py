@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._clock import LicenceClock
     from ._folder import LicenceFolder, install_licence
     from ._keys import KeyRing, VendorKey, generate_key
-    from ._licence import Licence, LicenceRefusedError
+    from ._licence import Licence, LicenceRefusedError, licence_facts
     from ._signed import SignedLicences
     from ._tokens import Inspection, inspect_licence, issue_licence, verify_licence
 
@@ -35,6 +35,7 @@ __all__ = [
     "inspect_licence",
     "install_licence",
     "issue_licence",
+    "licence_facts",
     "verify_licence",
 ]
 
@@ -47,6 +48,7 @@ _HOMES: Final = {
     "generate_key": "_keys",
     "Licence": "_licence",
     "LicenceRefusedError": "_licence",
+    "licence_facts": "_licence",
     "SignedLicences": "_signed",
 }
 

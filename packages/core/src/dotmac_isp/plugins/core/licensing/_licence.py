@@ -14,7 +14,7 @@ from ..model import tenant_label
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Code", "Licence", "LicenceRefusedError", "day_of", "refusal"]
+__all__ = ["Code", "Licence", "LicenceRefusedError", "day_of", "licence_facts", "refusal"]
 
 Code = Literal[
     "too long",
@@ -174,3 +174,20 @@ def as_claims(licence: Licence) -> dict[str, Any]:
     """The claims that a token carries."""
     plain: dict[str, Any] = msgspec.to_builtins(licence)
     return plain
+
+
+def licence_facts(licence: Licence) -> dict[str, str]:
+    """What a licence says, for people; what it does not say is left out."""
+    facts = {
+        "licence": licence.id,
+        "vendor": licence.vendor,
+        "licensee": licence.licensee,
+        "plugin": f"{licence.plugin} {licence.versions}".strip(),
+        "tenants": ", ".join(licence.tenants),
+        "features": ", ".join(licence.features),
+        "limits": ", ".join(f"{amount} {name.replace('_', ' ')}" for name, amount in licence.limits.items()),
+        "begins": day_of(licence.begins_at),
+        "ends": day_of(licence.expires_at),
+        "grace until": day_of(licence.ends_at) if licence.grace else "",
+    }
+    return {name: fact for name, fact in facts.items() if fact}

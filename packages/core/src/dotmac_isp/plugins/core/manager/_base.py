@@ -16,7 +16,7 @@ from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..secrets import InstanceSecrets
 from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
-from ._trust import Trust
+from ._trust import Trust, permissions_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from ..discovery import Discovery, InstalledPlugin, Manifest, Problem
     from ..licensing import LicenceBook
     from ..lifecycle import Tenant
-    from ..permissions import Authoriser
+    from ..permissions import Authoriser, Explanation
     from ..secrets import SecretProvider
     from ..settings import ResolvedSettings
     from ..telemetry import Telemetry
+    from ._audit_sinks import AuditSinks
     from ._building import Building
     from ._services import HostServices
 
@@ -96,6 +97,7 @@ class ManagerBase:
         self._building: Building | None = None
         self._ending: asyncio.Task[None] | None = None
         self._services: HostServices | None = None
+        self._audit_sinks: AuditSinks | None = None
         self._discovery: Discovery | None = None
         self._configuration: Configuration | None = None
         self._overrides: dict[InstanceRef, dict[str, Any]] = {}
@@ -131,6 +133,28 @@ class ManagerBase:
     def authoriser(self) -> Authoriser:
         """What decides about permissions now."""
         return self._trust.authoriser
+
+    def known_permissions(self) -> frozenset[str]:
+        """Every permission that an installed plugin, or the configuration for one, asks for."""
+        return permissions_of(self.discovery, self.configuration)
+
+    def explain_permission(
+        self,
+        plugin_id: str,
+        permission: str,
+        *,
+        tenant_id: str | None = None,
+        user_id: str | None = None,
+        roles: Iterable[str] = (),
+    ) -> Explanation | None:
+        """Why the policy in force allows or refuses this, with the rules. `None`: no policy decides here; see `authoriser`."""
+        return self._trust.explain(
+            plugin_id=plugin_id,
+            permission=permission,
+            tenant_id=validate_tenant_id(tenant_id),
+            user_id=user_id,
+            roles=roles,
+        )
 
     @property
     def licences(self) -> LicenceBook:

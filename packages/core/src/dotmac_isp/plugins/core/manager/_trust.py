@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..discovery import Problem
 from ..licensing import CommunityLicences
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..discovery import Discovery, Manifest
     from ..licensing import LicenceBook, SignedLicences
     from ..model import InstanceRef, SecurityLevel
-    from ..permissions import Authoriser
+    from ..permissions import Authoriser, Explanation
     from ..settings import Configuration
 
 __all__ = ["Trust", "permissions_of"]
@@ -71,6 +71,15 @@ class Trust:
 
             self._signed = SignedLicences(self._home, manifest_of=self._manifest_of, peers=self._peers)
         return self._signed
+
+    def explain(self, **asked: Any) -> Explanation | None:
+        """As `permissions_explain`, by the policy in force; `None`: there is none."""
+        policy = self._keeper.policy
+        if policy is None:
+            return None
+        from ..permissions import permissions_explain  # noqa: PLC0415 - only when somebody asks
+
+        return permissions_explain(policy, **asked)
 
     def forget(self, ref: InstanceRef) -> None:
         """The instance is unloaded."""

@@ -189,7 +189,9 @@ def permissions_diff(old: Policy, new: Policy, known: Collection[str] = ()) -> t
     choices = (one for policy in (old, new) for said in policy.choices.values() for one in said)
     named = {*(rule.tenant for rule in rules), *(choice.tenant for choice in choices)}
     tenants = sorted(named - {None, _ANY_OTHER}, key=str)
-    names = sorted({*known, *(rule.pattern for rule in rules)})
+    exact = {*known, *(rule.pattern for rule in rules if "*" not in rule.pattern)}
+    # A pattern is only named where no permission is known that could stand for it.
+    names = sorted(exact | {rule.pattern for rule in rules if not _means_something(rule.pattern, exact)})
     subjects = sorted({(rule.kind, rule.subject) for rule in rules})
     found: list[PolicyChange] = []
     for tenant in (None, *tenants):
