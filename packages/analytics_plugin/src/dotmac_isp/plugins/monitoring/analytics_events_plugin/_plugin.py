@@ -258,7 +258,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
 
         Metrics: count, unique_users and the like, unique and approx_unique (of `field`), sum, avg, min, max, percentiles (p95, p99.9);
         `top` is how many rows. `{"kind": "funnel", "steps": […], "window": "24h"}`, `{"kind": "retention", "event": …, "periods": [1, 7]}`
-        and `{"kind": "sessions", "gap": "30m"}` ask about people. Raises `EventError` for what cannot be asked.
+        and `{"kind": "sessions", "gap": "30m"}` ask about people; `{"kind": "timeline", "limit": 20}` gives the latest events. Raises `EventError` for what cannot be asked.
         """
         return dict(await self._asked("POST", "/v1/query", query))
 
@@ -328,6 +328,10 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         made = await self._asked("POST", "/v1/dashboards", dict(as_mapping(dashboard_config, "dashboard_config")))
         return await self._drawn(made)
 
+    async def dashboards(self) -> list[dict[str, Any]]:
+        """The stored dashboards, each with `id`, `title` and `panels`."""
+        return list(await self._asked("GET", "/v1/dashboards"))
+
     async def refresh_dashboard(self, dashboard_id: str) -> dict[str, Any]:
         """Draw a stored dashboard again with today's numbers. Raises `PluginError` when there is no such dashboard."""
         known = {item["id"]: item for item in await self._asked("GET", "/v1/dashboards")}
@@ -379,6 +383,10 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         del context
         made = await self._asked("POST", "/v1/alerts", dict(as_mapping(alert_data, "alert_data")))
         return str(made["alert_id"])
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """All rules with their states, as they were last evaluated."""
+        return list(await self._asked("GET", "/v1/alerts"))
 
     async def get_alert_status(self, alert_id: str, context: PluginContext | None = None) -> AlertStatus | None:
         """Evaluate an alert now: `state` (ok, pending, firing, no_data), `value`, `since`, `history`; `None`: not one of these."""

@@ -1,4 +1,4 @@
-"""Questions about people rather than events: funnels, retention, sessions.
+"""Questions about people rather than numbers: funnels, retention, sessions; and the events themselves, the latest first.
 
 A person is the user, else the customer, else the session. As everywhere, the tenant is put in by `scope`, and every value is bound.
 """
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Journey", "build_journey", "parse_journey", "travel"]
 
 PERSON: Final = "multiIf(user_id != '', user_id, customer_id != '', customer_id, session_id)"
-KINDS: Final = ("funnel", "retention", "sessions")
+KINDS: Final = ("funnel", "retention", "sessions", "timeline")
 _SPAN: Final = 7 * 86400.0
+_MOST_LINES: Final = 1000
 _MOST_STEPS: Final = 10
 _MOST_PERIODS: Final = 31
 _MOST_DAYS: Final = 366
@@ -32,6 +33,7 @@ _FIELDS: Final = {
     "funnel": frozenset({"steps", "window"}),
     "retention": frozenset({"event", "return_event", "periods", "period"}),
     "sessions": frozenset({"gap", "interval"}),
+    "timeline": frozenset({"limit"}),
 }
 _COMMON: Final = frozenset({"kind", "since", "until", "where"})
 _PERIODS: Final = {"day": ("toDate({t}, 'UTC')", 1), "week": ("toMonday({t}, 'UTC')", 7)}
@@ -57,6 +59,7 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     period: str = "day"
     gap: float = 1800.0
     interval: int = 0
+    limit: int = 100
 
 
 def parse_journey(raw: object, *, now: float | None = None) -> Journey:
@@ -84,6 +87,7 @@ def parse_journey(raw: object, *, now: float | None = None) -> Journey:
         periods=_periods(given.get("periods", [1, 7, 14, 30])),
         period=_period(given.get("period", "day")),
         gap=span(given.get("gap", 1800), "gap"),
+        limit=_timeline_limit(given.get("limit", 100)),
         interval=max(interval, int((until - since) / 1000)) if interval else 0,
     )
 
@@ -120,6 +124,12 @@ def _periods(value: object) -> tuple[int, ...]:
     return tuple(dict.fromkeys(items))
 
 
+def _timeline_limit(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_LINES:
+        raise EventError("limit", value, f"a whole number from 1 to {_MOST_LINES}")
+    return value
+
+
 def _period(value: object) -> str:
     if value not in _PERIODS:
         raise EventError("period", value, "'day' or 'week'")
@@ -129,7 +139,9 @@ def _period(value: object) -> str:
 def build_journey(journey: Journey, tenant: str) -> Sql:
     """The statement; everything of the asker's is in its parameters."""
     condition, values = scope(tenant, journey.since, journey.until)
-    conditions = [condition, *filters(journey.where, "f", values), f"{PERSON} != ''"]
+    conditions = [condition, *filters(journey.where, "f", values)]
+    if journey.kind != "timeline":
+        conditions.append(f"{PERSON} != ''")
     return _BUILDERS[journey.kind](journey, " AND ".join(conditions), values)
 
 
@@ -185,10 +197,20 @@ def _sessions(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     )
 
 
+def _timeline(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
+    return Sql(
+        "SELECT event_id, event_name, event_type, category, severity, timestamp, user_id, customer_id, session_id, device_id, "  # noqa: S608 - bound
+        f"source, toString(amount) AS money, currency, tags, toJSONString(properties) AS told FROM {EVENTS} "
+        f"WHERE {condition} ORDER BY timestamp DESC, event_id DESC LIMIT {journey.limit}",
+        values,
+    )
+
+
 _BUILDERS: Final[dict[str, Callable[[Journey, str, dict[str, Any]], Sql]]] = {
     "funnel": _funnel,
     "retention": _retention,
     "sessions": _sessions,
+    "timeline": _timeline,
 }
 
 
@@ -204,7 +226,17 @@ async def travel(journey: Journey, questions: Questions) -> Answer:
             columns=tuple(names.get(column, column) for column in answer.columns),
             rows=[{names.get(key, key): value for key, value in row.items()} for row in answer.rows],
         )
-    return answer
+    return _as_events(answer) if journey.kind == "timeline" else answer
+
+
+def _as_events(answer: Answer) -> Answer:
+    """Amounts stay text, exact; properties are what they were."""
+    names = {"money": "amount", "told": "properties"}
+    rows = [
+        {names.get(key, key): msgspec.json.decode(item) if key == "told" else item for key, item in row.items()}
+        for row in answer.rows
+    ]
+    return Answer(columns=tuple(names.get(column, column) for column in answer.columns), rows=rows)
 
 
 def _as_steps(journey: Journey, answer: Answer) -> Answer:

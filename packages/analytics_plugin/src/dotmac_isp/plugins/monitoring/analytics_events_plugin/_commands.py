@@ -1,0 +1,265 @@
+"""`dotmac-plugins analytics …`: events, questions, reports, dashboards, alerts, schemas. Mounted by the console package.
+
+Loaded only there, so typer and rich come with it; each command goes to the running host, else to a short-lived one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from dotmac_isp.plugins.core.errors import PluginError
+
+from ._command_tools import PLUGIN, AsJson, Since, Tenant, Where, ask, fail, json_file, pairs, show, write
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Analytics events: questions, reports, dashboards, alerts, schemas.")
+_dashboard = typer.Typer(no_args_is_help=True, help="Dashboards.")
+_alert = typer.Typer(no_args_is_help=True, help="Alert rules.")
+_schema = typer.Typer(no_args_is_help=True, help="Schemas of events' properties.")
+_quarantine = typer.Typer(no_args_is_help=True, help="Events that did not fit their schema.")
+app.add_typer(_dashboard, name="dashboard")
+app.add_typer(_alert, name="alert")
+app.add_typer(_schema, name="schema")
+app.add_typer(_quarantine, name="quarantine")
+
+_LINE: Final = ("timestamp", "event_name", "severity", "user_id", "customer_id", "device_id", "properties")
+_ALERT: Final = ("alert_id", "name", "state", "value", "operator", "threshold", "severity")
+_POLL_SECONDS: Final = 1.0
+_SEEN: Final = 5000
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file; - is standard input.")]
+EventName = Annotated[str, typer.Option("--event", help="Only events of this name.")]
+
+
+@app.command()
+def tail(
+    event: EventName = "",
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")] = False,
+    since: Since = "24h",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the latest events, the newest last."""
+    wish: dict[str, Any] = {"kind": "timeline", "limit": lines, "since": since}
+    if event:
+        wish["where"] = {"event_name": event}
+    if not follow:
+        show(reversed(ask(tenant, as_json, "query", wish)["rows"]), as_json, _LINE)
+        return
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_follow(tenant, wish, as_json))
+    except PluginError as error:
+        fail(as_json, error.message, error.remedy)
+
+
+async def _follow(tenant: str | None, wish: dict[str, Any], as_json: bool) -> None:
+    from dotmac_plugins_console import connect  # noqa: PLC0415 - loads the runtime
+
+    seen: dict[str, None] = {}
+    async with connect(tenant) as host:
+        while True:
+            answer = await host.call(PLUGIN, "query", wish)
+            fresh = [row for row in reversed(answer["rows"]) if row["event_id"] not in seen]
+            if fresh:
+                show(fresh, as_json, _LINE)
+            seen |= dict.fromkeys(row["event_id"] for row in fresh)
+            seen = dict.fromkeys(list(seen)[-_SEEN:])
+            wish = {**wish, "limit": 1000, "since": time.time() - 3600}
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@app.command()
+def query(  # noqa: PLR0917 - typer's way to declare options
+    measure: Annotated[
+        str, typer.Argument(metavar="MEASURE", help="count, unique, sum, p95, unique_users, …")
+    ] = "count",
+    event: EventName = "",
+    field: Annotated[str, typer.Option("--field", help="What is measured: amount, or a property.")] = "",
+    group_by: Annotated[list[str] | None, typer.Option("--by", help="A column or property. Repeatable.")] = None,
+    where: Where = None,
+    interval: Annotated[str, typer.Option("--interval", help="A row for each: 5m, 1h, 1d.")] = "",
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="At most so many rows.")] = 1000,
+    since: Since = "24h",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count or measure events."""
+    wish: dict[str, Any] = {
+        "measure": measure,
+        "group_by": group_by or [],
+        "where": pairs(where, "--where"),
+        "since": since,
+    }
+    wish |= {"limit": top, **_given(field=field, interval=interval)}
+    if event:
+        wish["where"]["event_name"] = event
+    answer = ask(tenant, as_json, "query", wish)
+    show(answer["rows"], as_json, answer["columns"])
+
+
+def _given(**options: str) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}
+
+
+@app.command()
+def funnel(
+    steps: Annotated[list[str], typer.Argument(metavar="EVENT...", help="The steps, in order.")],
+    window: Annotated[str, typer.Option("--window", help="From the first step to the last.")] = "24h",
+    where: Where = None,
+    since: Since = "7d",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many people came how far."""
+    wish = {"kind": "funnel", "steps": steps, "window": window, "since": since, "where": pairs(where, "--where")}
+    show(ask(tenant, as_json, "query", wish)["rows"], as_json)
+
+
+@app.command()
+def report(
+    report_type: Annotated[str, typer.Argument(metavar="TYPE", help="summary, business, user_behavior, conversion, …")],
+    page: Annotated[bool, typer.Option("--html", help="Write it as a page too, and say where.")] = False,
+    since: Since = "7d",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a report."""
+    wish = {"since": since, **({"format": "html"} if page else {})}
+    made = ask(tenant, as_json, "generate_report", report_type, wish)
+    made.pop("html", None)
+    if as_json:
+        write(made)
+        return
+    typer.echo(f"{made['title']}  {made['since']} to {made['until']}" + (f"  {made['path']}" if page else ""))
+    show([{"total": name, "value": value} for name, value in made["totals"].items()], as_json=False)
+    for section in made["sections"]:
+        typer.echo(f"\n{section['title']}")
+        show(section["rows"], as_json=False, columns=section["columns"])
+
+
+@_dashboard.command("list")
+def list_dashboards(tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """List the stored dashboards."""
+    show(ask(tenant, as_json, "dashboards"), as_json, ("id", "title"))
+
+
+@_dashboard.command("create")
+def create_dashboard(file: File, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Store a dashboard and draw its page."""
+    show([ask(tenant, as_json, "create_dashboard", json_file(file))], as_json, ("id", "title", "path"))
+
+
+@_dashboard.command("draw")
+def draw_dashboard(
+    dashboard_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant = None, as_json: AsJson = False
+) -> None:
+    """Draw a stored dashboard's page with the numbers of now."""
+    show([ask(tenant, as_json, "refresh_dashboard", dashboard_id)], as_json, ("id", "title", "path"))
+
+
+@_alert.command("list")
+def list_alerts(tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """List the rules and their states."""
+    show([_flat(alert) for alert in ask(tenant, as_json, "alerts")], as_json, _ALERT)
+
+
+@_alert.command("create")
+def create_alert(file: File, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Store a rule."""
+    show([{"alert_id": ask(tenant, as_json, "create_alert", json_file(file))}], as_json)
+
+
+@_alert.command("status")
+def alert_status(
+    alert_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant = None, as_json: AsJson = False
+) -> None:
+    """Evaluate one rule now."""
+    status = ask(tenant, as_json, "get_alert_status", alert_id)
+    if status is None:
+        fail(as_json, f"there is no alert {alert_id!r}", "`dotmac-plugins analytics alert list` lists them")
+    show([_flat(status)], as_json, _ALERT)
+
+
+def _flat(alert: dict[str, Any]) -> dict[str, Any]:
+    return {**alert["rule"], **alert}
+
+
+@_schema.command("list")
+def list_schemas(tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """List all versions of all schemas."""
+    show(ask(tenant, as_json, "schemas"), as_json, ("event_name", "version", "mode", "compatibility"))
+
+
+@_schema.command("add")
+def add_schema(
+    event_name: Annotated[str, typer.Argument(metavar="EVENT")],
+    file: File,
+    mode: Annotated[str | None, typer.Option("--mode", help="accept, warn, quarantine or reject.")] = None,
+    compatibility: Annotated[
+        str | None, typer.Option("--compatibility", help="none, backward, forward or full.")
+    ] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the next version of a schema."""
+    wish = {"mode": mode, "compatibility": compatibility}
+    entry = ask(tenant, as_json, "register_schema", event_name, json_file(file), **wish)
+    show([entry], as_json, ("event_name", "version", "mode", "compatibility"))
+
+
+@_schema.command("mode")
+def schema_mode(
+    event_name: Annotated[str, typer.Argument(metavar="EVENT")],
+    mode: Annotated[str, typer.Argument(metavar="MODE", help="accept, warn, quarantine or reject.")],
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what happens to events that do not fit."""
+    entry = ask(tenant, as_json, "register_schema", event_name, mode=mode)
+    show([entry], as_json, ("event_name", "version", "mode", "compatibility"))
+
+
+@_schema.command("infer")
+def infer_schema(
+    event_name: Annotated[str, typer.Argument(metavar="EVENT")], since: Since = "7d", tenant: Tenant = None
+) -> None:
+    """Propose a schema from what came, as JSON for `schema add`."""
+    proposal = ask(tenant, False, "infer_schema", event_name, since)
+    if proposal is None:
+        fail(False, f"no event {event_name!r} came since {since}", "--since takes a longer time")
+    write(proposal["schema"])
+
+
+@_quarantine.command("list")
+def list_quarantine(
+    event: EventName = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 100,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what waits, the oldest first."""
+    show(ask(tenant, as_json, "quarantine", event, limit), as_json, ("event_id", "event_name", "reasons"))
+
+
+@_quarantine.command("replay")
+def replay(
+    event_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="These; all when left out.")] = None,
+    event: EventName = "",
+    rename: Annotated[list[str] | None, typer.Option("--rename", metavar="OLD=NEW")] = None,
+    put: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=TEXT")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", metavar="NAME")] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take events after all, with properties renamed, set or dropped."""
+    changes = {"rename": pairs(rename, "--rename"), "set": pairs(put, "--set"), "drop": drop or []}
+    done = ask(tenant, as_json, "replay", event_ids or [], event_name=event, changes=changes)
+    show([{**done, "still_held": len(done["still_held"])}] if not as_json else [done], as_json)

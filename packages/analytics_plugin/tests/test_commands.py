@@ -1,0 +1,93 @@
+"""`dotmac-plugins analytics …` as an operator types it, with a host that ends with the command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytest.importorskip("dotmac_plugins_console", reason="the console package is not installed")
+
+
+@pytest.fixture
+def analytics(server: Any, tmp_path: Path) -> Callable[..., Any]:
+    server.meta.admit("_system", "command-key", "operator")
+    environment = {
+        **os.environ,
+        "DOTMAC_HOME": str(tmp_path),
+        "ANALYTICS_HOST": "127.0.0.1",
+        "ANALYTICS_PORT": str(server.port),
+        "ANALYTICS_API_KEY": "command-key",
+        # A database of its own: then the host starts no collector, and uses the one that is there.
+        "ANALYTICS_DB_CONNECTION": "clickhouse://elsewhere.invalid",
+    }
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dotmac_plugins_console", "analytics", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    return run
+
+
+async def test_an_operator_asks_from_the_command_line(analytics: Any, server: Any, tmp_path: Path) -> None:
+    import aiohttp
+
+    events = [
+        {"event": "cmd_view", "user_id": "u1", "properties": {"page": "/a", "bad": "\x1b[31m"}},
+        {"event": "cmd_pay", "user_id": "u1", "amount": "0.10", "currency": "EUR"},
+    ]
+    headers = {"X-API-Key": "command-key"}
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{server.port}", headers=headers) as session,
+        session.post("/v1/events", json=events) as answer,
+    ):
+        assert (await answer.json())["accepted"] == 2
+    code, out, err = await analytics("tail", "--event", "cmd_pay", "--json")
+    assert code == 0, err
+    assert [(row["event_name"], row["amount"]) for row in json.loads(out)] == [("cmd_pay", "0.1")]
+    code, out, err = await analytics("tail", "-n", "5", "--event", "cmd_view")
+    assert (code, "cmd_view" in out, "\x1b" in out) == (0, True, False), err
+    code, out, err = await analytics("query", "count", "--event", "cmd_view", "--by", "page", "--json")
+    assert (code, json.loads(out)) == (0, [{"properties.page": "/a", "value": 1}]), err
+    code, out, err = await analytics("funnel", "cmd_view", "cmd_pay", "--json")
+    assert (code, [row["people"] for row in json.loads(out)]) == (0, [1, 1]), err
+    code, out, err = await analytics("report", "summary")
+    assert (code, "Most frequent events" in out) == (0, True), err
+
+
+async def test_an_operator_keeps_schemas_alerts_and_the_quarantine(analytics: Any, tmp_path: Path) -> None:
+    pytest.importorskip("jsonschema_rs", reason="jsonschema-rs is not installed (extra 'schemas')")
+    rule, schema = tmp_path / "rule.json", tmp_path / "schema.json"
+    rule.write_text(json.dumps({"name": "Many", "metric": "cmd_view", "threshold": 1000}))
+    schema.write_text(json.dumps({"type": "object"}))
+    code, out, err = await analytics("alert", "create", str(rule), "--json")
+    assert code == 0, err
+    code, out, err = await analytics("alert", "status", json.loads(out)[0]["alert_id"])
+    assert (code, "Many" in out) == (0, True), err
+    code, out, err = await analytics("schema", "add", "cmd_schema", str(schema), "--mode", "warn", "--json")
+    assert (code, json.loads(out)[0]["version"]) == (0, 1), err
+    code, out, err = await analytics("quarantine", "list", "--json")
+    assert (code, json.loads(out)) == (0, []), err
+
+
+async def test_a_mistake_is_told_in_a_sentence(analytics: Any) -> None:
+    code, out, err = await analytics("query", "count", "--by", "a`b", "--json")
+    assert (code, "Traceback" in err) == (1, False)
+    assert "a`b" in json.loads(out)["error"]["message"]
+    code, _, err = await analytics("query", "--where", "nothing")
+    assert (code, "NAME=VALUE" in err) == (2, True)
