@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from dotmac_isp.plugins.core.audit import acting
+
 from ._administration import Administration
 from ._errors import BadRequestError
 from ._who import Who, tenant_of
@@ -70,14 +72,15 @@ class Control:
         params = method.check(request.params)
         who = Who(peer.uid, progress)
         try:
-            answer = await getattr(self._administration, method.name)(who, **params)
+            with acting(who.name):
+                answer = await getattr(self._administration, method.name)(who, **params)
         except BaseException as error:
-            self._audit(method.name, params, who, f"failed: {type(error).__name__}")
+            await self._audit(method.name, params, who, f"failed: {type(error).__name__}")
             raise
-        self._audit(method.name, params, who, "done")
+        await self._audit(method.name, params, who, "done")
         return answer
 
-    def _audit(self, method: str, params: dict[str, Any], who: Who, outcome: str) -> None:
+    async def _audit(self, method: str, params: dict[str, Any], who: Who, outcome: str) -> None:
         """Names only: what a setting is set to, or a method called with, may be confidential."""
         manager = self._administration.manager
         if not manager.running:
@@ -95,3 +98,4 @@ class Control:
             tenant_id=tenant_id,
             user_id=who.name,
         )
+        await manager.audit.settle()

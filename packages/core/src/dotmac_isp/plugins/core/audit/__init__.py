@@ -17,7 +17,7 @@ from ._trail import AuditTrail
 
 if TYPE_CHECKING:
     from ._archive import Archived, archive
-    from ._read import exported_heads, records
+    from ._read import Entry, HeadFile, exported_heads, records
     from ._report import ComplianceReport, compliance_report, report_as_csv, report_as_html
     from ._verify import ChainState, Problem, Verification, verify
 
@@ -30,6 +30,8 @@ __all__ = [
     "AuditTrail",
     "ChainState",
     "ComplianceReport",
+    "Entry",
+    "HeadFile",
     "Problem",
     "Verification",
     "acting",
@@ -49,6 +51,8 @@ _HOMES: Final = {
     "Problem": "_verify",
     "Verification": "_verify",
     "verify": "_verify",
+    "Entry": "_read",
+    "HeadFile": "_read",
     "exported_heads": "_read",
     "records": "_read",
 }
