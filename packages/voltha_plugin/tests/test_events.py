@@ -126,6 +126,29 @@ async def test_an_alarm_reaches_the_hooks_the_list_and_the_history(run: Any, sim
     assert await plugin.alarm_history(since=time.time() + 60) == []
 
 
+async def test_with_alarms_lost_power_is_told_from_a_cut_fibre(run: Any, simulator: Simulator) -> None:
+    plugin, host = await run(kafka_bootstrap=simulator.kafka_bootstrap)
+    await connected(plugin)
+    olt = await plugin.provision_olt(simulator.olt_addresses[0])
+    serial = simulator.serial_numbers[0]
+    for each in simulator.serial_numbers[:4]:
+        await plugin.provision_onu(olt["device_id"], None, None, each)
+    service = {"s_tag": 900, "bandwidth_down": 100_000, "bandwidth_up": 50_000}
+    await plugin.add_subscriber_flow(serial, "sub-1", service)
+    await simulator.power_off(serial)
+    await host.hooks.wait_for("alarm_raised")
+
+    async def is_known() -> bool:
+        return "ONU_DYING_GASP" in [each["name"] for each in await plugin.active_alarms(serial)]
+
+    await until(is_known)
+    found = await plugin.diagnose("sub-1")
+    assert (found["finding"], found["confidence"]) == ("onu_without_power", 0.95)
+    tree = await plugin.topology()
+    (onu,) = [each for pon in tree["olts"][0]["pons"] for each in pon["onus"] if each["name"] == serial]
+    assert onu["alarms"] >= 1
+
+
 async def test_alarms_of_the_time_between_two_runs_are_not_lost(run: Any, simulator: Simulator) -> None:
     bootstrap = simulator.kafka_bootstrap
     plugin, host = await run(kafka_bootstrap=bootstrap, alarm_history_limit=1)

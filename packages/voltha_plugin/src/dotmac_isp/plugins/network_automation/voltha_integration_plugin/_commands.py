@@ -102,6 +102,17 @@ def alarms(
     _show(found, as_json, _ALARM_COLUMNS)
 
 
+@app.command()
+def diagnose(subscriber: Subscriber, tenant: Tenant = None, as_json: Json = False) -> None:
+    """Say what is wrong with a subscriber's line, how sure that is, and what to do."""
+    found = _ask(tenant, None, as_json, "diagnose", subscriber)
+    if as_json:
+        _show(found, as_json)
+    else:
+        sure = f"{found['confidence']:.0%} sure"
+        sys.stdout.write(f"{found['sentence']} ({sure})\n  do: {found['advice']}\n")
+
+
 @_olt.command("add")
 def add_olt(
     host_and_port: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the OLT's agent listens.")],

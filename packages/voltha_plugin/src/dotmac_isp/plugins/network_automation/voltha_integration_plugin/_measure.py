@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from voltha_protos import extensions_pb2
@@ -17,7 +18,7 @@ from ._errors import VolthaError
 from ._prometheus import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ._device import DeviceView
     from ._session import Session
@@ -56,13 +57,18 @@ class Measured:
         self.samples.append(Sample(name=name, value=float(value), labels=labels, at=time.time()))
 
 
-async def measure_onu(session: Session, onu: DeviceView, limit: float) -> Measured:
-    """Optical levels at both ends, distance, and the state of each user port of an ONU, within `limit` seconds."""
+async def measure_onu(session: Session, onu: DeviceView, limit: float, *, uni: int | None = None) -> Measured:
+    """Optical levels at both ends, distance, and the state of each user port of an ONU, within `limit` seconds.
+
+    With `uni` (from 1) only what three calls give: the levels, and that port.
+    """
     found = Measured()
     if not onu.is_active:
         found.errors["onu"] = f"not asked: it is {onu.status} ({onu.state})"
         return found
-    steps = (("optical", _optical), ("olt_receive", _olt_receive), ("distance", _distance), ("uni", _unis))
+    steps: list[tuple[str, Callable[[Session, DeviceView, Measured], Awaitable[None]]]]
+    steps = [("optical", _optical), ("olt_receive", _olt_receive)]
+    steps += [("distance", _distance), ("uni", _unis)] if uni is None else [("uni", partial(_uni, uni=uni))]
     waiting = [name for name, _ in steps]
     try:
         async with asyncio.timeout(limit):
@@ -110,8 +116,12 @@ async def _distance(session: Session, onu: DeviceView, found: Measured) -> None:
 async def _unis(session: Session, onu: DeviceView, found: Measured) -> None:
     ports: Sequence[Any] = (await session.client.call("ListDevicePorts", identified(onu.id))).items
     for index in range(sum(port.type == _UNI for port in ports)):
-        wanted = extensions_pb2.GetOnuUniInfoRequest(uniIndex=index)
-        info = (await _ask(session, onu.id, uniInfo=wanted)).uniInfo
-        response = extensions_pb2.GetOnuUniInfoResponse
-        found.add("voltha_uni_unlocked", info.admState == response.UNLOCKED, uni=str(index + 1))
-        found.add("voltha_uni_up", info.operState == response.ENABLED, uni=str(index + 1))
+        await _uni(session, onu, found, uni=index + 1)
+
+
+async def _uni(session: Session, onu: DeviceView, found: Measured, *, uni: int) -> None:
+    wanted = extensions_pb2.GetOnuUniInfoRequest(uniIndex=uni - 1)
+    info = (await _ask(session, onu.id, uniInfo=wanted)).uniInfo
+    response = extensions_pb2.GetOnuUniInfoResponse
+    found.add("voltha_uni_unlocked", info.admState == response.UNLOCKED, uni=str(uni))
+    found.add("voltha_uni_up", info.operState == response.ENABLED, uni=str(uni))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Notice", "Subject", "is_known", "normalise", "port_of"]
 
-_PON_FIRST: Final = 0x20000000  # port numbers of section 1.1: an NNI is 2^20 + n, a PON 2^29 + n
-_NNI_FIRST: Final = 0x100000
+_PON_FIRST: Final = 0x20000000  # the port number of PON 0 (section 1.1)
+_NNI_FIRST: Final = 0x100000  # the number by which alarms call NNI 0 (recording 07)
 _NNI_INTERFACE: Final = 0x20100000  # the same NNI as an interface id (recording 07)
 
 

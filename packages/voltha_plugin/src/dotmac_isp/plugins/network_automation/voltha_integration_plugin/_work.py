@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ._changes import service_event
 from ._client import Login
 from ._configure import DeviceConfig, configure
+from ._diagnosis import decide, plain
+from ._diagnosis_facts import collect_facts
 from ._errors import DeviceNotFoundError
 from ._events import Events
 from ._follow import Follower, time_limit
@@ -292,6 +294,15 @@ class Work:
         services = [item async for item in self._store.every()]
         alarms = self._events.book.active.values()
         return build_topology(self.session.client.endpoint.label, devices, ports, services, alarms)
+
+    async def diagnose(self, subscriber_id: str) -> dict[str, Any]:
+        check_subscriber_id(subscriber_id)
+        items = await self._store.of_subscriber(subscriber_id)
+        # Of a subscriber with services on several ONUs the first that was stored is looked at.
+        here = [item for item in items if item.key.onu_serial == items[0].key.onu_serial]
+        alarms = None if self._events.reader is None else list(self._events.book.active.values())
+        facts = await collect_facts(self.session, subscriber_id, here, alarms)
+        return plain(facts, decide(facts))
 
     async def _names(self, device_id: str | None) -> set[str] | None:
         """What a device is called: its id and serial number, and what the caller called it, should it be gone."""
