@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotmac_isp.plugins.core import PluginState
-from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused
+from dotmac_isp.plugins.core import PluginManager, PluginState
+from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, SecretError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from dotmac_isp.plugins.core import PluginManager
 
 PATH = "dotmac/system/fibre-password"
 
@@ -203,13 +201,29 @@ async def test_instances_of_other_tenants_have_nothing_to_do(space: Any, make_ho
     async with make_host(space.address, token=token, kv_mount=space.mount) as host:
         await host.start_plugin("vault_secrets", tenant_id="t")
         assert "system tenant" in (await host.health_check("vault_secrets", tenant_id="t")).message
-        assert await host.get("vault_secrets", tenant_id="t").provide_secret("fibre-password", "t") is None
+        assert await host.hooks("t").provide_secret(reference="fibre-password", tenant="t") is None
+        with pytest.raises(AttributeError, match="provide_secret"):
+            await host.get("vault_secrets", tenant_id="t").provide_secret("fibre-password", "t")
 
 
-async def test_without_an_address_the_next_provider_is_asked(make_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_address_the_other_settings_are_an_error_and_no_other_provider_is_asked(
+    make_host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FIBRE_PASSWORD", "from-the-environment")
     async with make_host(None) as host:
         with pytest.raises(ConfigurationError, match="no Vault is configured"):
             await host.start_plugin("vault_secrets")
         assert host.status("vault_secrets").state is PluginState.MISCONFIGURED
+        with pytest.raises(SecretError, match="no Vault is configured"):
+            await value(host)
+
+
+async def test_an_installed_provider_that_nobody_configured_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_CACERT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FIBRE_PASSWORD", "from-the-environment")
+    async with PluginManager(home=tmp_path / "empty") as host:
+        assert host.list() == []
         assert await value(host) == "from-the-environment"

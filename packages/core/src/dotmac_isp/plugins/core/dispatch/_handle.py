@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from ..base import BasePlugin
+from ..hookspecs import HOOKS
 from ..model import PluginContext
 from ._caller import fill_context
 from ._gate import Failed, error_of
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "public_methods"]
 
-#: Lifecycle methods belong to the manager; nobody else calls them.
-_RESERVED: Final = frozenset(name for name in vars(BasePlugin) if not name.startswith("_")) | {"api"}
+#: Lifecycle methods and hooks belong to the manager, and what a provider supplies (secrets, say) to the host: nobody else calls them.
+_RESERVED: Final = (
+    frozenset(name for name in vars(BasePlugin) if not name.startswith("_"))
+    | frozenset(name for name, rule in HOOKS.items() if rule.family in {"lifecycle", "provider"})
+    | {"api"}
+)
 
 
 def public_methods(kind: type) -> list[str]:

@@ -24,9 +24,7 @@ SECRET_ORDER: Final = "DOTMAC_SECRET_ORDER"  # noqa: S105 - a name
 _KINDS: Final = ("plugins", "files", "environment")
 
 #: An instance in one of these was never meant to answer; it is passed over.
-_SILENT: Final = frozenset(
-    {PluginState.CREATED, PluginState.DISABLED, PluginState.MISCONFIGURED, PluginState.SUSPENDED, PluginState.UNLOADED}
-)
+_SILENT: Final = frozenset({PluginState.CREATED, PluginState.DISABLED, PluginState.SUSPENDED, PluginState.UNLOADED})
 
 
 class PluginSecrets:

@@ -62,7 +62,7 @@ class VaultSecretsPlugin(BasePlugin):
         self._works: _Works | None = None
 
     async def initialize(self) -> None:
-        """Check the settings. Raises `ConfigurationError`: without an address the host passes this provider over."""
+        """Check the settings. Raises `ConfigurationError`; the host does not even start a provider that nobody configured."""
         if self.api.tenant_id is not None:
             return
         settings: VaultSettings = self.api.settings
@@ -70,7 +70,7 @@ class VaultSecretsPlugin(BasePlugin):
             raise ConfigurationError(
                 "no Vault is configured",
                 field="vault_addr",
-                remedy="Set VAULT_ADDR, or leave it: secrets come from files and the environment then",
+                remedy="Set VAULT_ADDR, or remove its other settings: secrets come from files and the environment then",
             )
         _check_files(settings)
         address = urlsplit(settings.vault_addr)
