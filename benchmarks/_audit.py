@@ -90,23 +90,18 @@ async def _durable(home: Path) -> Figure:
     trail = await _opened(home, Redactor(), durable=True)
     bare = _bare(home)
 
-    async def ours() -> float:
-        async def one() -> None:
-            _one(trail)
-            await trail.settled()
+    async def ours() -> None:
+        _one(trail)
+        await trail.settled()
 
-        return await _each(one)
-
-    async def theirs() -> float:
-        async def one() -> None:
-            bare()
-
-        return await _each(one)
+    async def theirs() -> None:
+        bare()
 
     taken: tuple[list[float], list[float]] = ([], [])
-    for number in range(ROUNDS):
-        for side in (0, 1) if number % 2 else (1, 0):
-            taken[side].append(await (ours, theirs)[side]())
+    for _ in range(ROUNDS):
+        marks = await _in_turn(ours, theirs)
+        for side in (0, 1):
+            taken[side].append(median_of(marks[side]))
     await trail.close()
     return Figure(
         name="audit, durable",
@@ -119,14 +114,15 @@ async def _durable(home: Path) -> Figure:
     )
 
 
-async def _each(one: Callable[[], Awaitable[None]]) -> float:
-    """The median of some: a disk has its moments."""
-    marks = []
-    for _ in range(_COMMITS):
-        started = time.perf_counter()
-        await one()
-        marks.append((time.perf_counter() - started) * 1e6)
-    return median_of(marks)
+async def _in_turn(*sides: Callable[[], Awaitable[None]]) -> tuple[list[float], list[float]]:
+    """One commit of each side after the other, many times: a disk has its moments, and they should fall on both."""
+    marks: tuple[list[float], list[float]] = ([], [])
+    for number in range(2 * _COMMITS):
+        for side in (0, 1) if number % 2 else (1, 0):
+            started = time.perf_counter()
+            await sides[side]()
+            marks[side].append((time.perf_counter() - started) * 1e6)
+    return marks
 
 
 async def _opened(home: Path, redactor: Redactor, *, durable: bool) -> AuditTrail:

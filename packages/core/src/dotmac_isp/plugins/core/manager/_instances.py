@@ -328,6 +328,8 @@ class InstanceOperations(ManagerBase):
                     instance.hold_back(reason)
 
     async def _release_held_back(self, ref: InstanceRef) -> None:
+        if ref.tenant_id is None and self._audit_sinks is not None:
+            await self._audit_sinks.ask(self._house.tenant(None).hooks, lasting=False)
         for instance in reversed(self._dependants(ref)):
             if instance.state is _S.HELD_BACK and instance.wanted_active:
                 try:
@@ -354,6 +356,8 @@ class InstanceOperations(ManagerBase):
 
     async def _before_activation(self, instance: Instance) -> None:
         await self._running_services.admit(instance)
+        if instance.plugin.manifest.provides is not None and self._audit_sinks is not None:
+            await self._audit_sinks.ask(self._running_services.hooks, lasting=True)
 
     async def _retry(self, instance: Instance) -> None:
         """The next try of an instance that was not ready, or failed."""

@@ -10,6 +10,7 @@ from ..errors import LifecycleError, PluginError
 from ..lifecycle import provides_secrets, wait_out
 from ..model import InstanceRef, PluginState, validate_tenant_id
 from ..settings import DEFAULT_LAYER, Configuration
+from ._audit_sinks import AuditSinks
 from ._background import check_all, collect_all, every
 from ._building import Building, default_providers
 from ._handle import PluginHandle
@@ -67,6 +68,7 @@ class PluginManager(TenantOperations):
         await building.open(self._storage_url)
         self._building = building
         self._services = HostServices(building, lambda: self.configuration)
+        self._audit_sinks = AuditSinks(building, self._find)
         await self._start_secret_plugins()
         health, metrics, policy = self._intervals
         if health > 0:

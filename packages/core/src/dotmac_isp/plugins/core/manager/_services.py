@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..base import HostService, HostSettings
 from ..discovery import load_provider, load_settings_model
-from ..dispatch import Failed, Member, Seat, TenantRegistry, error_of, next_request_id
+from ..dispatch import Failed, Member, Seat, TenantHooks, TenantRegistry, error_of, next_request_id
 from ..errors import PluginError
 from ..health import Breaker, backoff
 from ..model import HealthReport, HealthStatus, InstanceRef, PluginContext
@@ -58,6 +58,8 @@ class HostServices:
         self._building: Final = building
         self._configuration: Final = configuration
         self._registry: Final = TenantRegistry()
+        #: The hooks of the provider modules.
+        self.hooks: Final = TenantHooks(None, self._registry, building.gate)
         self._locks: dict[str, asyncio.Lock] = {}
         self._services: dict[str, list[_Supervised]] = {}
         self._admitted: dict[InstanceRef, Instance] = {}
