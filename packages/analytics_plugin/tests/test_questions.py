@@ -51,6 +51,7 @@ def asked(word: str) -> list[dict[str, Any]]:
         {"kind": "funnel", "steps": [word, {"event": word, "where": where}, "z"], "where": where},
         {"kind": "retention", "event": word, "return_event": word, "where": where},
         {"kind": "sessions", "where": where, "interval": "1d"},
+        {"kind": "timeline", "where": where},
     ]
 
 
@@ -99,7 +100,10 @@ async def test_no_hostile_word_brings_another_tenants_events(shared: Any) -> Non
     for word in _HOSTILE[:-1]:
         for question in asked(word):
             rows = (await mine.query(question))["rows"]
-            assert all(not row.get(key) for row in rows for key in ("value", "people", "sessions")), (question, rows)
+            assert all(not row.get(key) for row in rows for key in ("value", "people", "sessions", "event_id")), (
+                question,
+                rows,
+            )
     assert (await mine.query({"kind": "sessions"}))["rows"][0]["people"] == 1
     assert (await mine.query({"measure": "unique", "field": "k"}))["rows"] == [{"value": 1}]
     funnel = await mine.query({"kind": "funnel", "steps": ["secret", "own"]})
@@ -142,6 +146,18 @@ async def test_a_funnel_counts_people_in_order_and_within_the_window(shared: Any
     assert [row["people"] for row in wider["rows"]] == [4, 3]
 
 
+async def test_the_latest_events_come_first_with_exact_amounts(shared: Any) -> None:
+    plugin, other = await shared.started("tenant_a"), await shared.started("tenant_b")
+    await other.track_event({"event_name": "secret"})
+    await other.flush()
+    await plugin.track_transaction("123456789012.123457", "EUR", timestamp=time.time() - 60)
+    await plugin.track_event({"event_name": "note", "tags": ["a"], "properties": {"n": 1, "deep": {"x": [1]}}})
+    rows = (await plugin.query({"kind": "timeline", "limit": 5}))["rows"]
+    assert [(row["event_name"], row["amount"]) for row in rows] == [("note", None), ("payment", "123456789012.123457")]
+    assert (rows[0]["properties"], rows[0]["tags"]) == ({"n": 1, "deep": {"x": [1]}}, ["a"])
+    assert [row["event_name"] for row in (await plugin.query({"kind": "timeline", "limit": 1}))["rows"]] == ["note"]
+
+
 async def test_retention_and_sessions_and_distinct_counts_and_the_top(shared: Any) -> None:
     plugin = await shared.started()
     noon = (time.time() // 86400 - 3) * 86400 + 43200
@@ -182,6 +198,8 @@ async def test_retention_and_sessions_and_distinct_counts_and_the_top(shared: An
         ({"kind": "retention"}, "event: nothing given"),
         ({"kind": "retention", "event": "a", "periods": [0]}, "periods: .* whole numbers from 1 to 366"),
         ({"kind": "retention", "event": "a", "period": "month"}, "period: 'month' given, expected 'day' or 'week'"),
+        ({"kind": "retention", "event": "a", "period": ["day"]}, r"period: \['day'\] given"),
+        ({"kind": "timeline", "limit": 10**6}, "limit: 1000000 given, expected a whole number from 1 to 1000"),
         ({"kind": "sessions", "steps": []}, "steps: .* expected one of gap, interval, kind"),
         ({"kind": "sessions", "since": "1h", "until": "2h"}, "since: '1h' given, expected a moment before 'until'"),
     ],

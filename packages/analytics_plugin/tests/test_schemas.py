@@ -42,6 +42,13 @@ async def test_what_does_not_fit_waits_in_quarantine_and_counts_once_when_it_is_
     assert (await other.replay(["bad-1"]))["replayed"] == 0
     still = await plugin.replay()
     assert (still["replayed"], [item["event_id"] for item in still["still_held"]]) == (0, ["bad-1"])
+    for changes, words in (
+        ({"drop": 5}, "a list of names"),
+        ({"set": {"x": "y" * 40_000}}, "at most 32768"),
+        ({"sort": 1}, "rename, drop and set"),
+    ):
+        with pytest.raises(EventError, match=words):
+            await plugin.replay(["bad-1"], changes=changes)
     assert (await plugin.replay(["bad-1"], changes={"rename": {"plna": "plan"}}))["replayed"] == 1
     assert (await plugin.quarantine("payment"), await counted(plugin, **{"properties.plan": "gold"})) == ([], 2)
     await other.track_events_batch([{"event_name": "payment"}])

@@ -131,7 +131,7 @@ def _timeline_limit(value: object) -> int:
 
 
 def _period(value: object) -> str:
-    if value not in _PERIODS:
+    if not isinstance(value, str) or value not in _PERIODS:
         raise EventError("period", value, "'day' or 'week'")
     return str(value)
 

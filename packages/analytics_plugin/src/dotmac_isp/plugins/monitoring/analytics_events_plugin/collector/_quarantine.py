@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .._plain import EventError, as_mapping, plain
-from ..events import Event
+from ..events import MAX_PROPERTIES_BYTES, Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,12 @@ def mended(event: Event, changes: Mapping[str, Any]) -> Event:
     for old, new in as_mapping(changes.get("rename") or {}, "changes.rename").items():
         if old in properties:
             properties[str(new)] = properties.pop(old)
-    for name in changes.get("drop") or ():
-        properties.pop(name, None)
+    dropped = changes.get("drop") or []
+    if not isinstance(dropped, list):
+        raise EventError("changes.drop", dropped, "a list of names")
+    properties = {name: value for name, value in properties.items() if name not in dropped}
     properties |= plain(as_mapping(changes.get("set") or {}, "changes.set"), "changes.set")
+    size = len(msgspec.json.encode(properties))
+    if size > MAX_PROPERTIES_BYTES:
+        raise EventError("changes.set", f"{size} bytes", f"at most {MAX_PROPERTIES_BYTES} bytes of properties as JSON")
     return msgspec.structs.replace(event, properties=properties)

@@ -80,7 +80,7 @@ class Schemas:
     ) -> Entry:
         schema = bounded(given.get("schema"))
         version = last.version + 1 if last else 1
-        if given.get("version") not in {None, version}:
+        if given.get("version") not in (None, version):
             raise EventError("version", given.get("version"), f"{version}, which is the next")
         if version > _MOST_VERSIONS or (last is None and len(self._known.get(tenant, {})) >= _MOST_NAMES):
             raise EventError("schema", name, f"at most {_MOST_NAMES} names and {_MOST_VERSIONS} versions of each")
