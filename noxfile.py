@@ -207,7 +207,9 @@ def newest(session: nox.Session, folder: str) -> None:
 def lowest(session: nox.Session, folder: str) -> None:
     """A package's tests with the oldest versions that its requirements allow: the lower bounds are promises."""
     package = PACKAGES[folder]
-    tools = Path(session.create_tmp()) / "test-tools.txt"
+    tools = (
+        Path(session.virtualenv.location) / "test-tools.txt"
+    )  # not create_tmp: its long path would become TMPDIR, too long for sockets
     tools.write_text("\n".join(test_tool_versions(package)), encoding="utf-8")
     install(session, package, "--upgrade", "--resolution", "lowest-direct", "--constraints", str(tools))
     session.run("uv", "pip", "freeze", "--exclude-editable")
@@ -260,7 +262,7 @@ def constraints(session: nox.Session) -> None:
         groups += root_group(name)
     ours = [f"--no-emit-package={package.distribution}" for package in PACKAGES.values()]
     build_tools = {line for package in PACKAGES.values() for line in package.build_requires}
-    requirements = Path(session.create_tmp()) / "requirements.in"
+    requirements = Path(session.virtualenv.location) / "requirements.in"
     requirements.write_text(
         "\n".join([*sorted(build_tools), *(f"--editable {flag}" for flag in everything if flag != "--editable")]),
         encoding="utf-8",

@@ -32,7 +32,7 @@ for module in modules:
     importlib.import_module(module)
 for distribution in distributions:
     for entry_point in metadata.distribution(distribution).entry_points:
-        if entry_point.group != "pytest11":
+        if entry_point.group not in {"pytest11", "dotmac_isp.commands"}:  # loaded by pytest, and by the console
             entry_point.load()
 """
 
