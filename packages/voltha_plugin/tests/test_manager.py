@@ -117,6 +117,12 @@ async def test_the_old_sdk_still_works_and_says_what_replaces_it(plugins: Plugin
             await voltha.provision_onu(olt["device_id"], None, None, serial)
             await voltha.add_subscriber_flow(serial, "sub-1", SERVICE)
             assert len(await voltha.list_subscribers()) == 1
+            assert (await voltha.diagnose("sub-1"))["finding"] == "nothing_found"
+            assert (await voltha.collect_metrics([serial]))["resources"][serial]["up"] == 1
+            assert [each["name"] for each in (await voltha.topology())["olts"]] == [olt["serial_number"]]
+            for asked in (voltha.active_alarms(), voltha.alarm_history()):
+                with pytest.raises(PluginError, match="Kafka"):
+                    await asked
             assert (await voltha.remove_subscriber_flow(serial, "sub-1"))["removed"]
             assert await voltha.configure_device(serial, {"enabled": True})
     assert plugins.status("voltha_integration", tenant_id=TENANT).state is PluginState.ACTIVE, "it is not the SDK's"

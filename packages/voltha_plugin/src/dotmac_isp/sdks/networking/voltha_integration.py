@@ -18,7 +18,7 @@ from dotmac_isp.plugins.core.errors import LifecycleError
 from dotmac_isp.plugins.core.model import PluginContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from dotmac_isp.plugins.core.manager import PluginManager
@@ -145,6 +145,31 @@ class VolthaSDK:
         """The services that are remembered."""
         services: list[dict[str, Any]] = await self._call("list_subscribers", device_id)
         return services
+
+    async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
+        """The alarms that are raised."""
+        alarms: list[dict[str, Any]] = await self._call("active_alarms", device_id)
+        return alarms
+
+    async def alarm_history(self, device_id: str | None = None, since: float = 0.0) -> list[dict[str, Any]]:
+        """The alarms that are over, newest first."""
+        alarms: list[dict[str, Any]] = await self._call("alarm_history", device_id, since)
+        return alarms
+
+    async def collect_metrics(self, resource_ids: Sequence[str] = ()) -> dict[str, Any]:
+        """Counts, and the values of the devices named."""
+        metrics: dict[str, Any] = await self._call("collect_metrics", list(resource_ids))
+        return metrics
+
+    async def topology(self) -> dict[str, Any]:
+        """The network from OLT to subscriber."""
+        tree: dict[str, Any] = await self._call("topology")
+        return tree
+
+    async def diagnose(self, subscriber_id: str) -> dict[str, Any]:
+        """What is wrong with a subscriber's line."""
+        diagnosis: dict[str, Any] = await self._call("diagnose", subscriber_id)
+        return diagnosis
 
     async def health_check(self) -> HealthReport:
         """How VOLTHA is."""

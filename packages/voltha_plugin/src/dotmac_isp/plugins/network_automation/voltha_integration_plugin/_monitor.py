@@ -70,6 +70,7 @@ class Monitor:
         """Work until cancelled."""
         while True:
             timed_out = await self._wait()
+            await self._tell_all()  # what is known already does not wait for a list of thousands of devices
             if timed_out or self._look_now:
                 await self._compare()
             await self._tell_all()
