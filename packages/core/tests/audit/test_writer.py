@@ -138,6 +138,32 @@ async def test_settled_means_that_another_process_could_read_it(tmp_path: Path) 
     await trail.close()
 
 
+async def test_a_caller_that_waits_does_not_hold_up_the_loop_while_another_process_writes(
+    tmp_path: Path, until: Any
+) -> None:
+    trail = await opened(tmp_path, durable=True)
+    for _ in range(3):
+        trail.record("call work", "failed", tenant_id="t")
+        await trail.settled()
+    assert trail._writer is not None
+    trail._writer._quick = True
+    other = sqlite3.connect(tmp_path / "audit.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    trail.record("call work", "failed", tenant_id="t")
+    waiting = asyncio.ensure_future(trail.settled())
+    started = time.monotonic()
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - started < 4  # the other one holds the file for as long as we look
+    assert not waiting.done()
+    other.execute("ROLLBACK")
+    other.close()
+    await waiting
+    await trail.close()
+    assert len(list(records(tmp_path, tenant="t"))) == 4
+    assert verify(tmp_path).ok
+
+
 async def test_closing_writes_what_waits(tmp_path: Path) -> None:
     trail = await opened(tmp_path, group=30.0)
     trail.record("call work", "failed", tenant_id="t")

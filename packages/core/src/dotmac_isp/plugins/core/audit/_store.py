@@ -131,6 +131,10 @@ class ChainStore:
         kind, tenant = (claim.kind, claim.tenant) if isinstance(claim, Head) else ("roster", "")
         self._connection.execute(_KEEP_CLAIM, (kind, tenant, msgspec.json.encode(claim)))
 
+    def wait_at_most(self, seconds: float = _PATIENCE) -> None:
+        """How long to wait for another process that writes."""
+        self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
     def close(self) -> None:
         self._connection.close()
 

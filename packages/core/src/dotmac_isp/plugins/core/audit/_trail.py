@@ -145,5 +145,4 @@ class AuditTrail:
         signer = open_signer(home)
         self._signing = f"{signer.algorithm}, key {signer.key_id}"
         store = ChainStore(home, signer, durable=self.options.durable)
-        # Somebody waits for every record then, so that the thread should wake up once and not twice.
-        return ChainWriter(store, group=0.0 if self.options.durable else self.options.group)
+        return ChainWriter(store, group=self.options.group)

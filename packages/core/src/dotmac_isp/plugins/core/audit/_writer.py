@@ -7,6 +7,7 @@ import collections
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from ._record import AuditError, AuditRecord, canonical
@@ -21,6 +22,10 @@ _LOG: Final = logging.getLogger("dotmac.audit")
 _TOGETHER: Final = 2048
 #: After an error (a full disk, say) it is tried again so often, in seconds.
 _AGAIN: Final = 0.5
+#: A disk that commits within this many seconds is quick.
+_QUICK: Final = 0.002
+#: How long a caller that writes itself waits for another process that writes, in seconds.
+_PATIENCE_HERE: Final = 0.005
 #: How long a caller is held up where records come faster than they are written, in seconds.
 _PATIENCE: Final = 1.0
 
@@ -52,6 +57,10 @@ class ChainWriter:
         self.error: str | None = None
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
+        #: Held by whoever writes.
+        self._writing: Final = threading.Lock()
+        #: Whether the last commit was so quick that a caller may make the next one itself.
+        self._quick = False
         self._closing = False
         # A daemon: a host that dies without closing must not hang on it.
         self._thread: Final = threading.Thread(target=self._run, name="dotmac-audit", daemon=True)
@@ -85,6 +94,9 @@ class ChainWriter:
 
     async def settled(self) -> None:
         """Wait until everything put so far is committed. Raises `AuditError` when it cannot be written."""
+        if self._quick and self.waiting:
+            await asyncio.sleep(0)  # others may have something to write, too
+            self._write_here()
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._lost_unsaid:
@@ -99,6 +111,16 @@ class ChainWriter:
         self._wake.set()
         await future
 
+    def _write_here(self) -> None:
+        """Write on the caller's thread: going to the other one and back may take longer than a quick disk. Unless that is at it."""
+        if self.waiting and self._thread.is_alive() and self._writing.acquire(blocking=False):
+            try:
+                self._store.wait_at_most(_PATIENCE_HERE)
+                self._write(here=True)
+            finally:
+                self._store.wait_at_most()
+                self._writing.release()
+
     def close(self) -> None:
         """Write what waits, and end. Blocks until then."""
         self._closing = True
@@ -112,18 +134,22 @@ class ChainWriter:
         try:
             while not self._closing or self._unsaid():
                 self._wake.wait()
-                if self._group and not self._closing:
+                if not self._closing:
                     self._hurry.wait(self._group)
                 self._hurry.clear()
                 self._wake.clear()
-                self._take()
-                if not self._write() and self._closing:
+                with self._writing:
+                    done = self._write()
+                if not done and self._closing:
                     return
+                if not done:
+                    self._hurry.wait(_AGAIN)
                 if self._closing or self._unsaid():
                     self._wake.set()
         finally:
             self._answer(AuditError("the audit trail was closed before everything was written", remedy=self.error))
-            self._store.close()
+            with self._writing:
+                self._store.close()
 
     def _unsaid(self) -> bool:
         """Whether there is anything to write."""
@@ -133,16 +159,22 @@ class ChainWriter:
         while len(self._batch) < _TOGETHER and self._queue:
             self._batch.append(self._queue.popleft())
 
-    def _write(self) -> bool:
+    def _write(self, *, here: bool = False) -> bool:
+        """Write what there is; `False` when that failed. What fails on a caller's thread is left to our own."""
+        self._take()
         if not self._batch and not self._lost_unsaid:
             return True
+        started = time.monotonic()
         lost = self._lost_unsaid
         said = [("-", canonical(_lost(lost)))] if lost else []
         try:
             self._store.append([*self._batch, *said])
         except Exception as error:  # noqa: BLE001 - whatever the disk does, the thread lives and tries again
-            self._failed(error)
+            if not here:
+                self._failed(error)
+            self._quick = False
             return False
+        self._quick = time.monotonic() - started < _QUICK
         with self._lock:
             self._lost_unsaid -= lost
             self._written += len(self._batch)
@@ -162,8 +194,6 @@ class ChainWriter:
             self.error = text
             self._room.notify_all()
         self._answer(AuditError(f"the audit trail cannot be written: {text}", remedy="Make room on its disk"))
-        if not self._closing:
-            self._hurry.wait(_AGAIN)
 
     def _answer(self, error: AuditError | None) -> None:
         """Tell those whose records are written; with an error, everybody."""
