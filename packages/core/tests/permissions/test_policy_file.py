@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,7 @@ from dotmac_isp.plugins.core.errors import ConfigurationError, UnknownSettingErr
 from dotmac_isp.plugins.core.permissions import Policy, permissions_check, read_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 WHOLE = """\
@@ -77,6 +78,7 @@ def test_every_rule_knows_its_table_and_line_however_the_file_is_written(tmp_pat
         ("[permissions]\n[permissions.plugins.'1']\nallow = []", 2, "is no plugin"),
         ("[permissions.roles.noc]\nallows = []", 2, "Did you mean 'allow'"),
         ("[permission]\n", 1, "Did you mean 'permissions'"),
+        ("\n[permission.roles.noc]\nallow = []", 2, "Did you mean 'permissions'"),
         ("permissions = 5", 1, "permissions is 5"),
         ("[permissions]\n\nanonymous = \n", 3, "is not TOML"),
     ],
@@ -144,3 +146,55 @@ def test_the_table_for_isolation_is_kept_for_those_who_read_it(tmp_path: Path) -
     )
     policy = read(tmp_path, text)
     assert policy.other["isolation"]["hosts"] == [{"name": "a"}, {"name": "b"}]
+
+
+AWKWARD = """\
+isolation."a.b".'c' = 1979-05-27 07:32:00 # a date with a blank
+isolation.text = \"\"\"
+[not] # a table ""quoted\"\"\"\"
+[[isolation.hosts]]
+list = [ # ]
+  { x.y = "}", z = [1, 2] },
+  '"',
+]
+[[isolation.hosts]]
+[isolation.hosts.deeper]
+empty = []
+"""
+
+
+def test_every_key_and_item_of_an_awkward_file_has_its_line() -> None:
+    import tomli
+
+    from dotmac_isp.plugins.core.permissions._lines import Lines
+
+    for text in (AWKWARD, AWKWARD.replace("\n", "\r\n")):
+        lines = Lines(text)
+        found = {path: lines.of(path) for path in paths(tomli.loads(text))}
+        assert found == {
+            ("isolation",): 1,
+            ("isolation", "a.b"): 1,
+            ("isolation", "a.b", "c"): 1,
+            ("isolation", "text"): 2,
+            ("isolation", "hosts"): 4,
+            ("isolation", "hosts", 0): 4,
+            ("isolation", "hosts", 0, "list"): 5,
+            ("isolation", "hosts", 0, "list", 0): 6,
+            ("isolation", "hosts", 0, "list", 0, "x"): 6,
+            ("isolation", "hosts", 0, "list", 0, "x", "y"): 6,
+            ("isolation", "hosts", 0, "list", 0, "z"): 6,
+            ("isolation", "hosts", 0, "list", 0, "z", 0): 6,
+            ("isolation", "hosts", 0, "list", 0, "z", 1): 6,
+            ("isolation", "hosts", 0, "list", 1): 7,
+            ("isolation", "hosts", 1): 9,
+            ("isolation", "hosts", 1, "deeper"): 10,
+            ("isolation", "hosts", 1, "deeper", "empty"): 11,
+        }
+
+
+def paths(value: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if above:
+        yield above
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from paths(item, (*above, key))

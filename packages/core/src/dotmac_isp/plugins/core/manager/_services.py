@@ -89,7 +89,7 @@ class HostServices:
                 answer = await self._building.gate.call(seat, context, (), {})
                 if isinstance(answer, Failed):
                     raise error_of(answer)
-                found.update({str(key): bytes(data) for key, data in dict(answer or {}).items()})
+                found.update({str(key): _key_data(data) for key, data in dict(answer or {}).items()})
         except Exception as error:  # noqa: BLE001 - a licence that needs the key is refused, and says which key
             _LOG.warning("%s brings no licence keys: %s", plugin.distribution, error)
             return {}
@@ -219,3 +219,11 @@ class HostServices:
         except Exception as error:  # noqa: BLE001 - reported at the gate
             _LOG.warning("the service %s: %s failed: %s", supervised.name, step, error)
             return None
+
+
+def _key_data(given: object) -> bytes:
+    if isinstance(given, str):
+        return given.encode()
+    if isinstance(given, bytes | bytearray):
+        return bytes(given)
+    raise TypeError(f"a key is PEM or JWK in bytes or a text, and not {type(given).__name__}")

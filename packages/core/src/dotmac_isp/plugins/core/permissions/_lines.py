@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._text: Final = text
+        self._ends: Final = [one.start() for one in re.finditer("\n", text)]
         self._offsets: dict[Path, int] = {}
         self._arrays: dict[Path, int] = {}
         self._document()
@@ -34,7 +36,7 @@ class Lines:
         for end in range(len(path), 0, -1):
             offset = self._offsets.get(path[:end])
             if offset is not None:
-                return self._text.count("\n", 0, offset) + 1
+                return bisect.bisect_left(self._ends, offset) + 1
         return None
 
     def _document(self) -> None:
@@ -52,7 +54,8 @@ class Lines:
                 index += 1
             else:
                 index = self._pair(index, table)
-            self._note(table, start)
+            for end in range(1, len(table) + 1):
+                self._note(table[:end], start)
             index = self._skip(index)
 
     def _actual(self, key: Path) -> Path:
