@@ -3,8 +3,8 @@
 The first line is `AuditTrail.record` as the gate calls it for a refusal (whose text it has redacted already for the
 caller), with the log's handler off and the writer thread at work on the same file; 10,000 records per second and round. The other side is the goal itself.
 
-The second line is one record and `await trail.settled()` in durable mode: the record, its hash, the signed head, the transaction, and the way
-to the writer thread and back. The other side is one transaction of the standard library's `sqlite3` with the same bytes on the
+The second line is one record and `await trail.settled()` in durable mode: the record, its hash, the signed head, the transaction, and waiting for
+it. The other side is one transaction of the standard library's `sqlite3` with the same bytes on the
 same disk, WAL and `synchronous = FULL`, in the calling thread.
 """
 
