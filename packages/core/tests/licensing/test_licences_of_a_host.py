@@ -156,6 +156,21 @@ async def test_counts_are_kept_when_the_host_stops(make_host: Any, plugin: str, 
             assert book.count(ref, "events_per_day", left + 1) is not None
 
 
+async def test_a_plugin_counts_against_its_licence(make_host: Any, vendor: Any, issuer: Any, home: Path) -> None:
+    issuer.trust_in(home)
+    issuer.put(home, limits={"devices": 100})
+    count = "async def count(self, n):\n    self.api.count_licensed('devices', n)"
+    vendor.install("one", count, manifest='licence = "required"')
+    vendor.install("free", count)
+    async with make_host() as host:
+        for plugin_id in ("one", "free"):
+            await host.start_plugin(plugin_id, tenant_id="t")
+        await host.get("one", tenant_id="t").count(100)
+        with pytest.raises(LicenceError, match="100"):
+            await host.get("one", tenant_id="t").count(101)
+        await host.get("free", tenant_id="t").count(1_000_000)
+
+
 async def test_a_book_of_the_host_application_decides_instead_of_the_folder(make_host: Any, plugin: str) -> None:
     async with make_host(licences=CommunityLicences()) as host:
         await host.start_plugin(plugin, tenant_id="t")

@@ -200,6 +200,12 @@ class PluginAPI(Protocol):
     def on_cleanup(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         """Call this when the instance is cleaned up, last registered first, also after a failed step."""
 
+    def count_licensed(self, limit: str, amount: int) -> None:
+        """Count against a limit of the plugin's licence: `devices` (how many there are now), `events_per_day` (how many more).
+
+        Raises `LicenceError` when there is no room, and counts nothing then. A plugin without a licence has no limits.
+        """
+
     def secret_changed(self, name: str, tenant_id: str | None) -> None:
         """For plugins of category `secrets` only: `name` has a new value for the tenant (`None`: for all that share it).
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._scope import CallScope, current_scope
-from ..errors import LifecycleError
+from ..errors import LicenceError, LifecycleError
 from ..model import tenant_label
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class InlineAPI:
         hooks: HookRelay,
         data_dir: Path,
         report: Callable[[CallScope, BaseException], None],
+        count_licensed: Callable[[str, int], str | None],
         secret_changed: Callable[[str, str | None], None] | None = None,
     ) -> None:
         self.info: Final = info
@@ -53,6 +54,7 @@ class InlineAPI:
         self.hooks: Final = hooks
         self._data_dir: Final = data_dir
         self._report: Final = report
+        self._count_licensed: Final = count_licensed
         self._secret_changed: Final = secret_changed
         #: The instance was released; code of it that is still about must not begin anything.
         self.ended = False
@@ -82,6 +84,10 @@ class InlineAPI:
     def grpc_target(self, host: str, port: int) -> tuple[str, list[tuple[str, Any]]]:
         # An IPv6 address needs brackets before a port.
         return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), []
+
+    def count_licensed(self, limit: str, amount: int) -> None:
+        if (why := self._count_licensed(limit, amount)) is not None:
+            raise LicenceError(why)
 
     def secret_changed(self, name: str, tenant_id: str | None) -> None:
         if self._secret_changed is None:

@@ -28,6 +28,9 @@ class LicenceBook(Protocol):
     def refuse_activation(self, instance: InstanceRef) -> str | None:
         """May this instance run at all?"""
 
+    def count(self, instance: InstanceRef, limit: str, amount: int) -> str | None:
+        """Count against a limit of the licence: a level (`devices`) or more of a kind (`events_per_day`)."""
+
     def state_of(self, instance: InstanceRef) -> LicenceState | None:
         """How the instance's licence stands, for status and health; `None`: it needs none."""
 
@@ -41,6 +44,9 @@ class CommunityLicences:
         return None
 
     def refuse_activation(self, instance: InstanceRef) -> str | None:  # noqa: ARG002
+        return None
+
+    def count(self, instance: InstanceRef, limit: str, amount: int) -> str | None:  # noqa: ARG002
         return None
 
     def state_of(self, instance: InstanceRef) -> LicenceState | None:  # noqa: ARG002

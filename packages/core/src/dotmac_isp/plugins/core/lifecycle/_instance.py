@@ -385,6 +385,7 @@ class Instance:
             hooks=house.relay_for(ref.tenant_id, ref.plugin_id),
             data_dir=instance_folder(house.home, ref),
             report=house.report,
+            count_licensed=lambda limit, amount: house.gate.licences.count(ref, limit, amount),
             secret_changed=house.secret_changed if provides_secrets(self.plugin) else None,
         )
 
