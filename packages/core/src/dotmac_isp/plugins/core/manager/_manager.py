@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import LifecycleError, PluginError
 from ..lifecycle import provides_secrets, wait_out
-from ..model import InstanceRef, PluginState, validate_tenant_id
+from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..settings import DEFAULT_LAYER, Configuration
 from ._audit_sinks import AuditSinks
 from ._background import check_all, collect_all, every
@@ -201,7 +201,10 @@ class PluginManager(TenantOperations):
     async def _rotated(self, name: str, tenant_id: str | None) -> None:
         """A provider says that a secret changed; without a tenant, for every tenant."""
         for tenant in list(self._house.tenants) if tenant_id is None else [tenant_id]:
-            await self.rotate_secret(name, tenant_id=tenant)
+            try:
+                await self.rotate_secret(name, tenant_id=tenant)
+            except Exception as error:  # noqa: BLE001 - the instances' states say it; the other tenants are told all the same
+                _LOG.warning("%s changed, and tenant %s cannot use it: %s", name, tenant_label(tenant), error)
 
     async def _review(self, *, force: bool = False) -> None:
         """Look at policy and licences again; where they decide otherwise now, look at every instance, too."""
@@ -214,7 +217,7 @@ class PluginManager(TenantOperations):
         """Stop the instance if it may not run any more; start it if it was stopped for this and may run again."""
         ref = instance.ref
         try:
-            if not await instance.recheck():
+            if not await instance.recheck() or self._find(ref) is not instance:
                 return
             if instance.wanted_active:
                 await self.start_plugin(ref.plugin_id, tenant_id=ref.tenant_id)
