@@ -249,6 +249,7 @@ async def test_an_existing_server_is_used_like_the_engine_of_our_own(engine: Non
     await server.stop()
 
 
+@pytest.mark.slow
 async def test_while_the_store_is_away_events_are_taken_and_questions_say_so(
     engine: None, tmp_path: Path, port: int
 ) -> None:

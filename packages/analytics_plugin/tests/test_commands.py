@@ -44,6 +44,7 @@ def analytics(server: Any, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 async def test_an_operator_asks_from_the_command_line(analytics: Any, server: Any, tmp_path: Path) -> None:
     import aiohttp
 
@@ -67,6 +68,7 @@ async def test_an_operator_asks_from_the_command_line(analytics: Any, server: An
     assert (code, "Most frequent events" in out) == (0, True), err
 
 
+@pytest.mark.slow
 async def test_an_operator_keeps_schemas_alerts_and_the_quarantine(analytics: Any, tmp_path: Path) -> None:
     pytest.importorskip("jsonschema_rs", reason="jsonschema-rs is not installed (extra 'schemas')")
     rule, schema = tmp_path / "rule.json", tmp_path / "schema.json"

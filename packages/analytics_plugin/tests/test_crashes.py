@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from dotmac_isp.plugins.core.model import HealthStatus
+
+#: Each kills whole processes again and again.
+pytestmark = pytest.mark.slow
 
 _TRACKER = """
 import asyncio, sys

@@ -31,6 +31,7 @@ async def store(engine: None, tmp_path: Path) -> AsyncIterator[Store]:
     await made.stop()
 
 
+@pytest.mark.slow
 async def test_a_hung_engine_is_replaced(store: Store) -> None:
     process = store.endpoint
     assert isinstance(process, EngineProcess)

@@ -52,6 +52,7 @@ async def test_the_host_starts_a_collector_shares_it_among_tenants_and_leaves_no
         probe.bind(("127.0.0.1", port))
 
 
+@pytest.mark.slow
 async def test_another_program_on_the_port_is_shown_as_a_wrong_setting(host: PluginManager, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         async with host as plugins:

@@ -72,6 +72,7 @@ def test_what_was_done_is_shown_with_who_did_it_and_without_secrets(worked: Any)
     assert worked.json("audit", "show", "--from", "2001-01-01", "--to", "2001-12-31") == []
 
 
+@pytest.mark.slow
 def test_exported_heads_find_a_trail_that_was_taken_back(worked: Any, tmp_path: Path) -> None:
     heads = tmp_path / "heads.json"
     early = (worked.folder / "audit.sqlite3").read_bytes()

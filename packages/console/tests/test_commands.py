@@ -60,6 +60,7 @@ def running(full: Home) -> Iterator[Home]:
         yield full
 
 
+@pytest.mark.slow
 def test_with_a_running_host_every_command_asks_it(running: Home) -> None:
     listed = running.run("list")
     assert listed.returncode == 0
@@ -106,6 +107,7 @@ def test_with_a_running_host_every_command_asks_it(running: Home) -> None:
     assert explained["api_token"]["value"] == "********"
 
 
+@pytest.mark.slow
 def test_tenants_and_plugins_are_switched_off_and_on_in_a_running_host(running: Home) -> None:
     def state(plugin_id: str) -> str:
         found = [one for one in running.ask("list", tenant="acme")["instances"] if one["plugin_id"] == plugin_id]
@@ -137,6 +139,7 @@ def test_a_tenant_that_was_suspended_at_the_start_runs_when_it_is_resumed(home: 
         assert (resumed["suspended"], resumed["active"], resumed["failed"]) == (False, 1, {})
 
 
+@pytest.mark.slow
 def test_without_a_host_a_short_lived_one_answers(full: Home) -> None:
     listed = full.run("list", "--json")
     assert listed.stderr == "no host is running; asked a short-lived one\n"
@@ -166,6 +169,7 @@ def test_without_a_host_a_short_lived_one_answers(full: Home) -> None:
     assert full.json("reload")["actions"] == []
 
 
+@pytest.mark.slow
 def test_plugins_commands_load_when_they_are_used_and_a_broken_one_breaks_no_other(full: Home) -> None:
     helped = full.run("--help")
     assert helped.returncode == 0

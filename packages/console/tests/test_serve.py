@@ -9,6 +9,8 @@ import stat
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -55,6 +57,7 @@ def test_it_starts_what_is_installed_for_every_tenant_with_a_file_and_says_what_
         assert not home.socket.exists()
 
 
+@pytest.mark.slow
 def test_sigint_stops_it_and_a_second_one_hurries(home: Home, site: Site) -> None:
     site.install("slow", code=SLOW)
     home.tenant("acme")
@@ -83,6 +86,7 @@ def test_a_second_host_is_refused_with_the_pid_of_the_first(home: Home) -> None:
         assert home.ask("list")["host"]["pid"] == host.pid
 
 
+@pytest.mark.slow
 def test_a_host_that_was_killed_leaves_nothing_in_the_way(home: Home, site: Site) -> None:
     site.greeter()
     home.tenant("acme")
@@ -104,6 +108,7 @@ def test_a_file_in_the_sockets_place_is_not_removed(home: Home) -> None:
     assert home.socket.read_text() == "something of the operator's"
 
 
+@pytest.mark.slow
 def test_a_required_plugin_that_fails_ends_the_host_with_the_reason(home: Home, site: Site) -> None:
     site.install("broken", code=site.BROKEN)
     site.greeter()
