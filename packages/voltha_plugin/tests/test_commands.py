@@ -42,6 +42,7 @@ def voltha(target: Any, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 async def test_an_operator_brings_a_subscriber_up_and_down(voltha: Any, target: Any) -> None:
     if target.simulator is None:
         pytest.skip("needs the simulator")
@@ -71,6 +72,7 @@ async def test_a_mistake_is_told_with_its_remedy(voltha: Any) -> None:
     assert "host:port" in json.loads(out)["error"]["remedy"]
 
 
+@pytest.mark.slow
 async def test_an_operator_looks_at_the_network(voltha: Any, target: Any) -> None:
     await voltha("olt", "add", target.olts[0], "--json")
     code, out, err = await voltha("topology")

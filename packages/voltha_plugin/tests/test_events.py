@@ -149,6 +149,7 @@ async def test_with_alarms_lost_power_is_told_from_a_cut_fibre(run: Any, simulat
     assert onu["alarms"] >= 1
 
 
+@pytest.mark.slow
 async def test_alarms_of_the_time_between_two_runs_are_not_lost(run: Any, simulator: Simulator) -> None:
     bootstrap = simulator.kafka_bootstrap
     plugin, host = await run(kafka_bootstrap=bootstrap, alarm_history_limit=1)
@@ -175,6 +176,7 @@ async def test_alarms_of_the_time_between_two_runs_are_not_lost(run: Any, simula
     assert [each["name"] for each in await plugin.alarm_history()] == ["ONU_LOSS_OF_BURST"], "one is kept, the last"
 
 
+@pytest.mark.slow
 async def test_kafka_that_is_away_degrades_health_and_polling_goes_on(run: Any, simulator: Simulator) -> None:
     cluster = kafka.Producer({"test.mock.num.brokers": 1, "log_level": 0})
     (broker,) = cluster.list_topics(timeout=10).brokers.values()
