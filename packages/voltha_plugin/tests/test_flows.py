@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import ServiceConfig
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._flow import (
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._flow import (
     FlowSpec,
     device_flow_id,
     metadata,
@@ -15,9 +16,8 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin._flow impor
     uni_parts,
     uni_port_no,
 )
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._messages import flow_update
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._service import (
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._messages import flow_update
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import (
     Place,
     cookie_base,
     single_tagged_flows,

@@ -14,8 +14,8 @@ from voltha_protos import openflow_13_pb2 as of
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import ForbiddenRequestError, ServiceConfig
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._messages import flow_update
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._service import Place, single_tagged_flows
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._messages import flow_update
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import Place, single_tagged_flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,12 +29,12 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
 )
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._changes import changes
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._failures import classify
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._flow import device_flow_id
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._follow import Follower, Seen
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._installer import judge
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._onu import OnuPlace, judge_onu
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._service import Place, single_tagged_flows
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._shared_reads import SharedReads
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._flow import device_flow_id
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._installer import judge
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import Place, single_tagged_flows
 
 
 @pytest.mark.parametrize(

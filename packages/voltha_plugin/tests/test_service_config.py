@@ -15,14 +15,14 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     ServiceConfigError,
 )
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._configure import DeviceConfig
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._meter import (
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin._olt import check_address
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin._onu import pon_index
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._meter import (
     METER_FIRST,
     METER_LAST,
     Band,
     choose_meter_id,
 )
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._olt import check_address
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._onu import pon_index
 
 GOOD = {"s_tag": 900, "bandwidth_down": 100000, "bandwidth_up": 50000}
 

@@ -26,11 +26,10 @@ from ._errors import (
     VolthaUnavailableError,
     WrongPlaceError,
 )
-from ._meter import BandwidthProfile
 from ._plugin import VolthaIntegrationPlugin
-from ._service import ServiceConfig
 from ._settings import VolthaSettings
 from ._topology_formats import TOPOLOGY_FORMATS, render_topology
+from .services import BandwidthProfile, ServiceConfig
 
 __all__ = [
     "TOPOLOGY_FORMATS",

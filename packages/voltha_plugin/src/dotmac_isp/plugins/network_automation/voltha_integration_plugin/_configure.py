@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from ._client import identified
 from ._errors import ServiceConfigError
-from ._flow import pon_port_no
 from ._follow import Follower, Seen
 from ._olt import change_address, check_address, enable, switch_pon
 from ._onu import pon_index
 from ._validation import explain
+from .services._flow import pon_port_no
 
 if TYPE_CHECKING:
     from ._device import DeviceView

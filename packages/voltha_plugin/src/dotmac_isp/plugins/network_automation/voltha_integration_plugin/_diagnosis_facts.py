@@ -10,8 +10,8 @@ import msgspec
 from ._client import identified
 from ._diagnosis import Facts, decide
 from ._errors import DeviceNotFoundError, VolthaError
-from ._flow import device_flow_id, pon_port_no
 from ._measure import measure_onu
+from .services._flow import device_flow_id, pon_port_no
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._alarm import Alarm
     from ._device import DeviceView
     from ._session import Session
-    from ._stored import StoredService
+    from .services._stored import StoredService
 
 __all__ = ["collect_facts"]
 

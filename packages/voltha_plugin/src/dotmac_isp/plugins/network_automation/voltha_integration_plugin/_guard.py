@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from voltha_protos import openflow_13_pb2 as of
 
 from ._errors import ForbiddenRequestError
-from ._flow import is_nni
-from ._meter import METER_FIRST
+from .services._flow import is_nni
+from .services._meter import METER_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,8 +18,8 @@ from ._errors import (
     UnsupportedByVolthaError,
     VolthaError,
 )
-from ._flow import is_nni
 from ._follow import Follower, Seen
+from .services._flow import is_nni
 
 if TYPE_CHECKING:
     from ._device import DeviceView

@@ -8,9 +8,9 @@ import msgspec
 
 from ._device import DeviceView, onus_of
 from ._errors import ServiceConfigError, WrongPlaceError
-from ._flow import pon_port_no
 from ._follow import Follower, Seen
 from ._olt import enable
+from .services._flow import pon_port_no
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,16 +10,16 @@ from ._client import Endpoint, Login, VolthaClient, identified
 from ._device import DeviceView, from_proto
 from ._directory import Directory
 from ._errors import VolthaConfigurationError
-from ._messages import listed_meters, referenced_meters
 from ._shared_reads import SharedReads
+from .services._messages import listed_meters, referenced_meters
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dotmac_isp.plugins.core.api import PluginAPI
 
-    from ._meter import Band
     from ._settings import VolthaSettings
+    from .services._meter import Band
 
 __all__ = ["FlowTable", "Locks", "Session", "open_session"]
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._client import identified
 from ._device import DeviceView, onus_of
-from ._flow import pon_port_no
+from .services._flow import pon_port_no
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._session import Session
-    from ._stored import StoredService
+    from .services._stored import StoredService
 
 __all__ = ["describe", "device_port"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ._alarm import Alarm
-    from ._stored import StoredService
+    from .services._stored import StoredService
 
 __all__ = ["build_topology"]
 

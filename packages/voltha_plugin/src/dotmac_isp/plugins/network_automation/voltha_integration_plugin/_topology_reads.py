@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._client import identified
 from ._errors import VolthaError
-from ._flow import pon_port_no
 from ._status import device_port
+from .services._flow import pon_port_no
 
 if TYPE_CHECKING:
     from ._device import DeviceView

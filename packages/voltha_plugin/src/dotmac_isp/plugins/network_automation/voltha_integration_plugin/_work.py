@@ -18,13 +18,13 @@ from ._metrics import collect
 from ._monitor import Monitor
 from ._olt import check_address, provision_olt
 from ._onu import OnuPlace, pon_index, provision_onu
-from ._service import ServiceConfig
 from ._session import Locks, open_session
 from ._status import describe
-from ._stored import ServiceStore, StoredService, check_subscriber_id
-from ._subscribers import Subscribers
 from ._topology import build_topology
 from ._topology_reads import read_ports
+from .services._service import ServiceConfig
+from .services._stored import ServiceStore, StoredService, check_subscriber_id
+from .services._subscribers import Subscribers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence

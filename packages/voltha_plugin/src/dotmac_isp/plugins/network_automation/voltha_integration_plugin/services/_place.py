@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ._errors import NoRouteError, RequestRefusedError
+from .._errors import NoRouteError, RequestRefusedError
+from .._follow import Follower, Seen
 from ._flow import is_nni
-from ._follow import Follower, Seen
 from ._service import Place
 
 if TYPE_CHECKING:
-    from ._device import DeviceView
-    from ._session import Session
+    from .._device import DeviceView
+    from .._session import Session
 
 __all__ = ["find_place", "pick_ports"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ._errors import ServiceConflictError
+from .._errors import ServiceConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ._errors import ServiceConflictError, VolthaError
-from ._follow import Follower
+from .._errors import ServiceConflictError, VolthaError
+from .._follow import Follower
 from ._installer import add_flows, add_meters, is_installed, remove_flows, remove_meters, verify
 from ._meter import MeterSpec, choose_meter_id
 from ._place import find_place
@@ -16,10 +16,10 @@ from ._stored import ServiceKey, ServiceStore, StoredService
 if TYPE_CHECKING:
     import logging
 
-    from ._device import DeviceView
+    from .._device import DeviceView
+    from .._session import Locks, Session
     from ._meter import BandwidthProfile
     from ._service import Place
-    from ._session import Locks, Session
 
 __all__ = ["Subscribers"]
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ._errors import ServiceConfigError
+from .._errors import ServiceConfigError
+from .._validation import explain
 from ._flow import ANY_VLAN, VLAN_PRESENT, Action, FlowSpec, metadata
 from ._meter import BandwidthProfile
-from ._validation import explain
 
 __all__ = ["COOKIE_PREFIX", "Place", "ServiceConfig", "cookie_base", "single_tagged_flows"]
 

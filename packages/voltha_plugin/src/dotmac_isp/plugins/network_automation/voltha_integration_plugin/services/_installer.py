@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from ._errors import (
+from .._errors import (
     AdapterError,
     DeviceBusyError,
     DeviceNotFoundError,
@@ -18,18 +18,18 @@ from ._errors import (
     NoRouteError,
     RequestRefusedError,
 )
+from .._follow import Follower, Seen
 from ._flow import FlowSpec, device_flow_id
-from ._follow import Follower, Seen
 from ._messages import flow_update, meter_update
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from ._device import DeviceView
+    from .._device import DeviceView
+    from .._session import FlowTable, Locks, Session
     from ._index import ServiceIndex
     from ._meter import MeterSpec
     from ._service import Place
-    from ._session import FlowTable, Locks, Session
     from ._stored import StoredService
 
 __all__ = ["add_flows", "add_meters", "is_installed", "judge", "remove_flows", "remove_meters", "verify"]

@@ -12,7 +12,7 @@ import msgspec
 
 from dotmac_isp.plugins.core.errors import StorageConflictError
 
-from ._errors import VolthaError
+from .._errors import VolthaError
 from ._flow import FlowSpec
 from ._index import ServiceIndex
 from ._meter import MeterSpec
