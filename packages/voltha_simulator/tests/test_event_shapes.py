@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from voltha_protos import common_pb2, device_pb2, events_pb2
 
-from dotmac_voltha_simulator._alarms import ONU_ALARMS
+from dotmac_voltha_simulator._events.alarms import ONU_ALARMS
 
 if TYPE_CHECKING:
     from dotmac_voltha_simulator import PublishedEvent, Simulator

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from voltha_protos import openflow_13_pb2 as of
 
 from dotmac_voltha_simulator import Simulator, flow_id
-from dotmac_voltha_simulator._decompose import Topology, decompose
-from dotmac_voltha_simulator._flow_rules import bands_are_valid
-from dotmac_voltha_simulator._ports import pon_number, uni_number, uni_parts
-from dotmac_voltha_simulator._refusal import RefusedError
+from dotmac_voltha_simulator._devices.ports import pon_number, uni_number, uni_parts
+from dotmac_voltha_simulator._flows.decompose import Topology, decompose
+from dotmac_voltha_simulator._flows.rules import bands_are_valid
+from dotmac_voltha_simulator._serving.refusal import RefusedError
 
 TOPOLOGY = Topology("olt", {16777216: "olt", 256: "onu"})
 

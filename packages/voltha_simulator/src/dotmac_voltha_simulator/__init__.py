@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._events import PublishedEvent
-    from ._faults import Faults
-    from ._flow_id import flow_id
+    from ._events.messages import PublishedEvent
+    from ._events.sinks import EventSink, MemorySink, Subscription
+    from ._flows.identity import flow_id
+    from ._serving.faults import Faults
     from ._simulator import ListenError, Simulator
-    from ._sinks import EventSink, MemorySink, Subscription
 
 __version__ = "0.1.0"
 
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EventSink": "_sinks",
-    "Faults": "_faults",
+    "EventSink": "_events.sinks",
+    "Faults": "_serving.faults",
     "ListenError": "_simulator",
-    "MemorySink": "_sinks",
-    "PublishedEvent": "_events",
+    "MemorySink": "_events.sinks",
+    "PublishedEvent": "_events.messages",
     "Simulator": "_simulator",
-    "Subscription": "_sinks",
-    "flow_id": "_flow_id",
+    "Subscription": "_events.sinks",
+    "flow_id": "_flows.identity",
 }
 
 

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Self
 import grpc
 import grpc.aio
 
-from . import _alarms, _olt, _onu
-from . import _delays as delays
-from ._edge import MAX_MESSAGE, Credentials, Edge
-from ._hardware import OltHardware, OnuHardware, build, split_address
-from ._kafka import KafkaSink
-from ._sinks import EventSink, MemorySink, Subscription
-from ._stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
+from ._devices import olt_life, onu_life
+from ._devices.hardware import OltHardware, OnuHardware, build, split_address
+from ._events import alarms
+from ._events.kafka import KafkaSink
+from ._events.sinks import EventSink, MemorySink, Subscription
+from ._serving.edge import MAX_MESSAGE, Credentials, Edge
+from ._stack import delays
+from ._stack.stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._events import PublishedEvent
-    from ._faults import Faults
-    from ._records import OltRecord, OnuRecord
+    from ._events.messages import PublishedEvent
+    from ._serving.faults import Faults
+    from ._stack.records import OltRecord, OnuRecord
 
 ADAPTERS = (OLT_TYPE, ONU_TYPE)
 
@@ -181,19 +182,19 @@ class Simulator:
         self._set_alarm(name, serial_number, raised=False)
 
     def _set_alarm(self, name: str, serial_number: str, *, raised: bool) -> None:
-        alarm = _alarms.canonical(name)
-        if alarm in _alarms.OLT_ALARMS:
+        alarm = alarms.canonical(name)
+        if alarm in alarms.OLT_ALARMS:
             serial, _, label = serial_number.partition("/pon-")
-            _alarms.set_pon_los(self._stack, self._olt(serial), int(label or 0), raised=raised)
+            alarms.set_pon_los(self._stack, self._olt(serial), int(label or 0), raised=raised)
         else:
-            _alarms.set_onu_alarm(self._stack, self._onu(serial_number), alarm, raised=raised)
+            alarms.set_onu_alarm(self._stack, self._onu(serial_number), alarm, raised=raised)
 
     async def power_off(self, serial_number: str) -> None:
         """An ONU loses its power: dying gasp, loss of signal, UNREACHABLE."""
         onu = self._stack.onu_by_serial(serial_number)
         self._hardware(serial_number).powered = False
         if onu is not None:
-            _onu.power_off(self._stack, onu)
+            onu_life.power_off(self._stack, onu)
 
     async def power_on(self, serial_number: str) -> None:
         """An ONU has its power back and is activated again."""
@@ -201,7 +202,7 @@ class Simulator:
         hardware.powered = True
         for olt in self._stack.olts():
             if olt.hardware is not None and hardware in olt.hardware.all_onus():
-                _onu.discover(self._stack, olt, hardware)
+                onu_life.discover(self._stack, olt, hardware)
 
     async def flap(self, serial_number: str, seconds: float = 1.0) -> None:
         """An ONU goes and comes back after ``seconds`` of simulated time."""
@@ -215,7 +216,7 @@ class Simulator:
         hardware.link = False
         for olt in self._using(hardware):
             if olt.message.connect_status != CONNECT.UNKNOWN:
-                _olt.link_lost(self._stack, olt)
+                olt_life.link_lost(self._stack, olt)
 
     async def restore_olt_link(self, index: int = 0) -> None:
         """An OLT is reachable again, with everything as it was."""
@@ -223,7 +224,7 @@ class Simulator:
         hardware.link = True
         for olt in self._using(hardware):
             if olt.message.admin_state != ADMIN.PREPROVISIONED:
-                _olt.link_back(self._stack, olt)
+                olt_life.link_back(self._stack, olt)
 
     def _using(self, hardware: OltHardware) -> list[OltRecord]:
         return [olt for olt in self._stack.olts() if olt.message.host_and_port == hardware.address]

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from voltha_protos import openflow_13_pb2 as of
 
-from . import _delays as delays
-from . import _flow_parts as parts
-from . import _flow_rules as rules
-from ._decompose import DeviceFlow, decompose
-from ._events import rpc_error
-from ._flow_id import flow_id, sort_match
-from ._ports import uni_parts
-from ._records import LogicalRecord, OltRecord, OnuRecord
-from ._refusal import CrashRefusedError, RefusedError, unavailable, unknown
-from ._stack import ONU_TYPE
+from .._devices.ports import uni_parts
+from .._events.messages import rpc_error
+from .._serving.refusal import CrashRefusedError, RefusedError, unavailable, unknown
+from .._stack import delays
+from .._stack.records import LogicalRecord, OltRecord, OnuRecord
+from .._stack.stack import ONU_TYPE
+from . import parts, rules
+from .decompose import DeviceFlow, decompose
+from .identity import flow_id, sort_match
 
 if TYPE_CHECKING:
-    from ._stack import Stack
+    from .._stack.stack import Stack
 
 _RPC = "UpdateLogicalDeviceFlowTable"
 _ALL_TABLES = 0xFF

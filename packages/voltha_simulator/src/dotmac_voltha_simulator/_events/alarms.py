@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._events import PublishedEvent, device_event
-from ._ports import pon_number, uni_number
+from .._devices.ports import pon_number, uni_number
+from .messages import PublishedEvent, device_event
 
 if TYPE_CHECKING:
-    from ._records import OltRecord, OnuRecord
-    from ._stack import Stack
+    from .._stack.records import OltRecord, OnuRecord
+    from .._stack.stack import Stack
 
 #: BBSim's names for an alarm -> VOLTHA's
 _ALIASES = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import _flow_parts as parts
-from . import _flow_rules as rules
+from .._flows import parts, rules
 
 if TYPE_CHECKING:
-    from ._hardware import OltHardware, OnuHardware
-    from ._timers import TimerGroup
+    from .._devices.hardware import OltHardware, OnuHardware
+    from .timers import TimerGroup
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ._events import PublishedEvent
+    from .messages import PublishedEvent
 
 
 class EventSink(Protocol):

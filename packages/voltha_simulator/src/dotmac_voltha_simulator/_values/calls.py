@@ -11,11 +11,11 @@ import grpc
 from google.protobuf import json_format
 from voltha_protos import extensions_pb2
 
-from . import _delays as delays
-from . import _onu
-from ._records import OltRecord, OnuRecord
-from ._refusal import CrashRefusedError, RefusedError, not_found
-from ._stack import ADMIN, Stack
+from .._devices import onu_life
+from .._serving.refusal import CrashRefusedError, RefusedError, not_found
+from .._stack import delays
+from .._stack.records import OltRecord, OnuRecord
+from .._stack.stack import ADMIN, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -133,7 +133,7 @@ class ExtensionCalls:
         if not onu.omci_ready:
             return await self._silence()
         await self.stack.timers.sleep(delays.ACTIVE_ALARMS)
-        unis = _onu.uni_numbers(onu)
+        unis = onu_life.uni_numbers(onu)
         raised = "ONU_Ethernet_UNI" in onu.raised and bool(unis)
         alarm = {"class_id": 11, "instance_id": 257, "name": "ONU_Ethernet_UNI", "description": "LAN loss of signal"}
         return {"status": "OK", "onuActiveAlarms": {"active_alarms": [alarm] if raised else []}}

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from voltha_protos import device_pb2
 
-from . import _delays as delays
-from ._alarms import set_lan_loss, set_onu_alarm
-from ._events import PublishedEvent, device_event
-from ._pm import onu_pm_configs
-from ._ports import logical_port, onu_pon_port, pon_number, uni_port
-from ._records import LogicalRecord, OltRecord, OnuRecord
-from ._stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
+from .._events.alarms import set_lan_loss, set_onu_alarm
+from .._events.messages import PublishedEvent, device_event
+from .._stack import delays
+from .._stack.records import LogicalRecord, OltRecord, OnuRecord
+from .._stack.stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
+from .pm import onu_pm_configs
+from .ports import logical_port, onu_pon_port, pon_number, uni_port
 
 if TYPE_CHECKING:
-    from ._hardware import OnuHardware
+    from .hardware import OnuHardware
 
 #: reasons in which the device has run through its activation
 READY_REASONS = ("initial-mib-downloaded", "tech-profile-config-download-success", "omci-flows-pushed")

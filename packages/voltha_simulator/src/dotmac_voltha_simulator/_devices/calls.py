@@ -1,4 +1,4 @@
-"""The device calls of VolthaService (section 1.2): thin answers over ``_olt`` and ``_onu``."""
+"""The device calls of VolthaService (section 1.2): thin answers over ``olt_life`` and ``onu_life``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from google.protobuf import empty_pb2
 from voltha_protos import common_pb2, device_pb2
 from voltha_protos import openflow_13_pb2 as of
 
-from . import _delays as delays
-from . import _olt, _onu
-from ._events import rpc_error
-from ._pm import olt_update_refusal, onu_update_errors
-from ._records import DeviceRecord, OltRecord, OnuRecord
-from ._refusal import CrashRefusedError, RefusedError, failed_precondition, invalid_argument, not_found, unknown
-from ._stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OPER, Stack
+from .._events.messages import rpc_error
+from .._serving.refusal import (
+    CrashRefusedError,
+    RefusedError,
+    failed_precondition,
+    invalid_argument,
+    not_found,
+    unknown,
+)
+from .._stack import delays
+from .._stack.records import DeviceRecord, OltRecord, OnuRecord
+from .._stack.stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OPER, Stack
+from . import olt_life, onu_life
+from .pm import olt_update_refusal, onu_update_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,9 +102,9 @@ class DeviceCalls:
             raise failed_precondition(f"cannot-enable-an-already-enabled-device: {record.id}")
         self._require_adapter(record)
         if isinstance(record, OltRecord):
-            _olt.enable(self.stack, record)
+            olt_life.enable(self.stack, record)
         elif isinstance(record, OnuRecord):
-            _onu.enable(self.stack, record)
+            onu_life.enable(self.stack, record)
         return _EMPTY
 
     def disable_device(self, request: Any) -> Any:
@@ -109,9 +116,9 @@ class DeviceCalls:
             return _EMPTY
         self._require_adapter(record)
         if isinstance(record, OltRecord):
-            _olt.disable(self.stack, record)
+            olt_life.disable(self.stack, record)
         elif isinstance(record, OnuRecord):
-            _onu.disable(self.stack, record)
+            onu_life.disable(self.stack, record)
         return _EMPTY
 
     def reboot_device(self, request: Any) -> Any:
@@ -125,9 +132,9 @@ class DeviceCalls:
             )
         self._require_adapter(record)
         if isinstance(record, OltRecord):
-            _olt.reboot(self.stack, record)
+            olt_life.reboot(self.stack, record)
         elif isinstance(record, OnuRecord):
-            _onu.reboot(self.stack, record)
+            onu_life.reboot(self.stack, record)
         return _EMPTY
 
     async def delete_device(self, request: Any) -> Any:
@@ -147,33 +154,33 @@ class DeviceCalls:
         if isinstance(record, OnuRecord):
             await stack.timers.sleep(delays.ONU_DELETE)
             if record.id in stack.devices:
-                _onu.remove(stack, record, rediscover=True)
+                onu_life.remove(stack, record, rediscover=True)
         elif isinstance(record, OltRecord):
             await self._delete_olt(record)
 
     async def _delete_olt(self, olt: OltRecord) -> None:
         stack = self.stack
         if olt.message.admin_state == ADMIN.PREPROVISIONED:
-            _olt.remove(stack, olt)
+            olt_life.remove(stack, olt)
             return
-        _olt.restart_hardware(stack, olt)
-        _olt.lose_onus(stack, olt)
+        olt_life.restart_hardware(stack, olt)
+        olt_life.lose_onus(stack, olt)
         await stack.timers.sleep(delays.OLT_DELETE)
         for onu in stack.onus_of(olt):
-            _onu.remove(stack, onu, rediscover=False)
+            onu_life.remove(stack, onu, rediscover=False)
         await stack.change_events.room()
         if olt.id in stack.devices:
-            _olt.remove(stack, olt)
+            olt_life.remove(stack, olt)
 
     def force_delete_device(self, request: Any) -> Any:
         """ForceDeleteDevice: gone from the core at once, whatever the adapter says."""
         record = self.stack.device(request.id)
         if isinstance(record, OnuRecord):
-            _onu.remove(self.stack, record, rediscover=True)
+            onu_life.remove(self.stack, record, rediscover=True)
         elif isinstance(record, OltRecord):
             if record.message.admin_state != ADMIN.PREPROVISIONED:
-                _olt.restart_hardware(self.stack, record)
-            _olt.remove(self.stack, record)
+                olt_life.restart_hardware(self.stack, record)
+            olt_life.remove(self.stack, record)
         return _EMPTY
 
     def update_device(self, request: Any) -> Any:
@@ -192,7 +199,7 @@ class DeviceCalls:
             raise unknown("endpoint-cannot-be-empty")
         record.message.host_and_port = address
         if record.message.connect_status == CONNECT.UNKNOWN and record.message.admin_state == ADMIN.ENABLED:
-            record.timers.later(delays.OLT_DIAL, _olt.dial, self.stack, record)
+            record.timers.later(delays.OLT_DIAL, olt_life.dial, self.stack, record)
         return _EMPTY
 
     def reconcile_devices(self, request: Any) -> Any:
@@ -223,7 +230,7 @@ class DeviceCalls:
         if port.type != device_pb2.Port.PON_OLT or not isinstance(record, OltRecord):
             kind, verb = device_pb2.Port.PortType.Name(port.type), "enabling" if enabled else "disabling"
             raise RefusedError(grpc.StatusCode.UNIMPLEMENTED, f"{verb} of Port Type {kind} unimplemented")
-        _olt.set_pon(self.stack, record, request.port_no, enabled=enabled)
+        olt_life.set_pon(self.stack, record, request.port_no, enabled=enabled)
         return _EMPTY
 
     # ONUs at PLOAM level
@@ -269,11 +276,11 @@ class DeviceCalls:
             raise failed_precondition(f"device-already-{'enabled' if enabled else 'disabled'}: {onu.id}")
         onu.ploam_disabled = not enabled
         if not enabled:
-            _onu.lose(self.stack, onu)
+            onu_life.lose(self.stack, onu)
             return
         olt = self.stack.olt_of(onu)
         if olt is not None:
-            _onu.discover(self.stack, olt, onu.hardware)
+            onu_life.discover(self.stack, olt, onu.hardware)
 
     # the rest
 

@@ -11,9 +11,9 @@ from google.protobuf import empty_pb2
 from voltha_protos import adapter_pb2, device_pb2, logical_device_pb2, voltha_pb2
 from voltha_protos import openflow_13_pb2 as of
 
-from . import _flow_table, _meter_table
-from ._refusal import invalid_argument, not_found
-from ._stack import ADAPTER_ENDPOINTS, OLT_TYPE, ONU_TYPE, Stack
+from .._serving.refusal import invalid_argument, not_found
+from .._stack.stack import ADAPTER_ENDPOINTS, OLT_TYPE, ONU_TYPE, Stack
+from . import meters, table
 
 _EMPTY = empty_pb2.Empty()
 _ONU_VENDORS = "OPEN ALCL BRCM TWSH ALPH ISKT SFAA BBSM SCOM ARPX DACM ERSN HWTC CIGG ADTN ARCA AVMG LEOX ZYXE"
@@ -122,17 +122,17 @@ class LogicalCalls:
 
     async def update_logical_device_flow_table(self, request: Any) -> Any:
         """UpdateLogicalDeviceFlowTable."""
-        await _flow_table.update(self.stack, request)
+        await table.update(self.stack, request)
         return _EMPTY
 
     def update_logical_device_meter_table(self, request: Any) -> Any:
         """UpdateLogicalDeviceMeterTable."""
-        _meter_table.update_meter(self.stack, request)
+        meters.update_meter(self.stack, request)
         return _EMPTY
 
     def update_logical_device_flow_group_table(self, request: Any) -> Any:
         """UpdateLogicalDeviceFlowGroupTable."""
-        _meter_table.update_group(self.stack, request)
+        meters.update_group(self.stack, request)
         return _EMPTY
 
 

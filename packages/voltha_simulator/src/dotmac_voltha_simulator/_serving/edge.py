@@ -13,19 +13,19 @@ from google.protobuf import empty_pb2, message_factory
 from voltha_protos import extensions_pb2, voltha_pb2
 from voltha_protos import openflow_13_pb2 as of
 
-from ._device_calls import DeviceCalls
-from ._events import rpc_error
-from ._extension import ExtensionCalls, ValueCalls
-from ._flow_parts import out_port
-from ._image_calls import ImageCalls
-from ._logical_calls import LogicalCalls
-from ._refusal import CrashRefusedError, RefusedError, unavailable
+from .._devices.calls import DeviceCalls
+from .._events.messages import rpc_error
+from .._flows.calls import LogicalCalls
+from .._flows.parts import out_port
+from .._images.calls import ImageCalls
+from .._values.calls import ExtensionCalls, ValueCalls
+from .refusal import CrashRefusedError, RefusedError, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from ._stack import Stack
-    from ._streams import SingleConsumerStream
+    from .._stack.stack import Stack
+    from .streams import SingleConsumerStream
 
 #: 32 MiB: a list of thousands of devices is larger than gRPC's default of 4 MiB
 MAX_MESSAGE = 32 * 1024 * 1024

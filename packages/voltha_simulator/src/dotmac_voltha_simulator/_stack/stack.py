@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from voltha_protos import common_pb2
 from voltha_protos import openflow_13_pb2 as of
 
-from ._decompose import Topology
-from ._events import state_change
-from ._faults import Faults
-from ._records import DeviceRecord, LogicalRecord, OltRecord, OnuRecord
-from ._refusal import failed_precondition, not_found
-from ._streams import SingleConsumerStream
-from ._timers import Timers
+from .._events.messages import state_change
+from .._flows.decompose import Topology
+from .._serving.faults import Faults
+from .._serving.refusal import failed_precondition, not_found
+from .._serving.streams import SingleConsumerStream
+from .records import DeviceRecord, LogicalRecord, OltRecord, OnuRecord
+from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ._events import PublishedEvent
-    from ._hardware import OltHardware
-    from ._sinks import EventSink
+    from .._devices.hardware import OltHardware
+    from .._events.messages import PublishedEvent
+    from .._events.sinks import EventSink
 
 ADMIN = common_pb2.AdminState
 OPER = common_pb2.OperStatus

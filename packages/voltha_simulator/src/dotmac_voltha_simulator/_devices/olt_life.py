@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from voltha_protos import logical_device_pb2
 
-from . import _delays as delays
-from . import _onu
-from ._alarms import olt_event
-from ._events import device_event
-from ._pm import olt_pm_configs
-from ._ports import logical_port, nni_number, nni_port, pon_number, pon_port
-from ._stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, OPER, Stack
+from .._events.alarms import olt_event
+from .._events.messages import device_event
+from .._stack import delays
+from .._stack.stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, OPER, Stack
+from . import onu_life
+from .pm import olt_pm_configs
+from .ports import logical_port, nni_number, nni_port, pon_number, pon_port
 
 if TYPE_CHECKING:
-    from ._hardware import OltHardware
-    from ._records import OltRecord
+    from .._stack.records import OltRecord
+    from .hardware import OltHardware
 
 _OFPC_CAPABILITIES = 15  # flow, table, port and group statistics
 
@@ -58,7 +58,7 @@ def _active(stack: Stack, olt: OltRecord) -> None:
     _tell_communication(stack, olt, raised=False)
     _set_pon_ports(stack, olt, hardware)
     _ensure_logical_device(stack, olt)
-    _onu.discover_all(stack, olt)
+    onu_life.discover_all(stack, olt)
 
 
 def _set_pon_ports(stack: Stack, olt: OltRecord, hardware: OltHardware) -> None:
@@ -131,7 +131,7 @@ def lose_onus(stack: Stack, olt: OltRecord, pon: int | None = None) -> None:
     """No ONU of the OLT, or of one PON, answers any more."""
     for onu in stack.onus_of(olt):
         if pon is None or onu.hardware.pon == pon:
-            _onu.lose(stack, onu)
+            onu_life.lose(stack, onu)
 
 
 def set_pon(stack: Stack, olt: OltRecord, number: int, *, enabled: bool) -> None:
@@ -156,7 +156,7 @@ def _pon_switched(stack: Stack, olt: OltRecord, pon: int) -> None:
     if was_dark:
         olt_event(stack, olt, "OLT_PON_INTERFACE_DOWN", {"oper-state": "up"}, raised=False)
         for onu in hardware.onus[pon]:
-            _onu.discover(stack, olt, onu)
+            onu_life.discover(stack, olt, onu)
 
 
 def link_lost(stack: Stack, olt: OltRecord) -> None:
@@ -190,7 +190,7 @@ def _linked(stack: Stack, olt: OltRecord) -> None:
     stack.set_state(olt, oper=OPER.ACTIVE if active else OPER.UNKNOWN, connect=CONNECT.REACHABLE)
     _tell_communication(stack, olt, raised=False)
     if active:
-        _onu.discover_all(stack, olt)
+        onu_life.discover_all(stack, olt)
 
 
 def reboot(stack: Stack, olt: OltRecord) -> None:
@@ -243,7 +243,7 @@ def clear(stack: Stack, olt: OltRecord) -> None:
         for number in list(logical.ports):
             stack.remove_logical_port(logical, number)
     for onu in stack.onus_of(olt):
-        _onu.remove(stack, onu, rediscover=False)
+        onu_life.remove(stack, onu, rediscover=False)
     olt.ports.clear()
     olt.clear_flows()
     olt.groups.clear()

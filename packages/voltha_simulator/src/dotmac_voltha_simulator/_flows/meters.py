@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from voltha_protos import openflow_13_pb2 as of
 
-from ._flow_table import drop_flows_of_meter
-from ._refusal import RefusedError, unknown
+from .._serving.refusal import RefusedError, unknown
+from .table import drop_flows_of_meter
 
 if TYPE_CHECKING:
-    from ._records import LogicalRecord
-    from ._stack import Stack
+    from .._stack.records import LogicalRecord
+    from .._stack.stack import Stack
 
 
 def update_meter(stack: Stack, request: Any) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from voltha_protos import common_pb2, device_pb2
 
-from ._records import OltRecord, OnuRecord
-from ._refusal import failed_precondition, invalid_argument, unknown
+from .._serving.refusal import failed_precondition, invalid_argument, unknown
+from .._stack.records import OltRecord, OnuRecord
 
 if TYPE_CHECKING:
-    from ._stack import Stack
+    from .._stack.stack import Stack
 
 _STATE = device_pb2.ImageState
 _SLOTS = (("BBSM_IMG_00001", True), ("BBSM_IMG_00000", False))

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._events import PublishedEvent
+    from .messages import PublishedEvent
 
 TOPIC = "voltha.events"
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from voltha_protos import openflow_13_pb2 as of
 
-from . import _flow_parts as parts
-from ._flow_id import flow_id, sort_match
-from ._ports import is_nni, pon_number, uni_parts
-from ._refusal import RefusedError, unavailable, unknown
+from .._devices.ports import is_nni, pon_number, uni_parts
+from .._serving.refusal import RefusedError, unavailable, unknown
+from . import parts
+from .identity import flow_id, sort_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import Any
 
 from voltha_protos import openflow_13_pb2 as of
 
-from ._refusal import unknown
+from .._serving.refusal import unknown
 
 #: OXM type -> (field of the value, field of the mask, struct format; "" for raw bytes)
 _FIELDS: dict[int, tuple[str, str, str]] = {

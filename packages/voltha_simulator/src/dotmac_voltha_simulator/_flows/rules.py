@@ -1,6 +1,6 @@
 """What the core and its adapters make of a flow: refused, fails later, or works (sections 4.5, 12.2 to 12.4).
 
-Pure functions over messages; the table (``_flow_table``) carries out what they say.
+Pure functions over messages; the table (``table``) carries out what they say.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from voltha_protos import openflow_13_pb2 as of
 
-from . import _flow_parts as parts
-from ._ports import NNI_BASE, PON_BASE, is_nni
-from ._refusal import CrashRefusedError
+from .._devices.ports import NNI_BASE, PON_BASE, is_nni
+from .._serving.refusal import CrashRefusedError
+from . import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

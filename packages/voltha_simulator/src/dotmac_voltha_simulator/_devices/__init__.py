@@ -1,0 +1,1 @@
+"""OLTs and ONUs: hardware, ports, lives, and the calls on them."""

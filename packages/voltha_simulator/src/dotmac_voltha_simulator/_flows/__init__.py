@@ -1,0 +1,1 @@
+"""Flows, meters and groups: identity, decomposition, rules, tables, and the calls on logical devices."""

@@ -1,0 +1,1 @@
+"""ONU software images."""

@@ -1,0 +1,1 @@
+"""The edge: gRPC in, statuses out, streams, and the switches that make it misbehave."""

@@ -1,0 +1,1 @@
+"""What the simulated stack knows, and its clock."""

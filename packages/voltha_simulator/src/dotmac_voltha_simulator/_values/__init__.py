@@ -1,0 +1,1 @@
+"""Values on demand: the Extension service."""
