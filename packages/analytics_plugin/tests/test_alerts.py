@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._alerts import AlertState, next_state, parse_rule
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.alerts import AlertState, next_state, parse_rule
 
 
 def states(rule: dict[str, Any], *values: float | None, step: float = 10.0) -> list[str]:

@@ -12,8 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import EventError
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._journeys import build_journey, parse_journey
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._query import Sql, build, parse_query
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.questions import (
+    Sql,
+    build,
+    build_journey,
+    parse_journey,
+    parse_query,
+)
 
 NOW = 1_760_000_000.0
 _HOSTILE = [

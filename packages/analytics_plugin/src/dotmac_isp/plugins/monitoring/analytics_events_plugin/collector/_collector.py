@@ -18,14 +18,14 @@ from .._spool import SegmentLog
 from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
 from ..store import EngineProcess, FixedEndpoint, Store, connection_options
-from ._alerts import Alerts
-from ._dashboards import Dashboards
 from ._ids import EventIds
 from ._intake import Intake
 from ._meta import Meta
 from ._quarantine import Quarantine
 from ._schemas import Schemas
 from ._writer import Writer
+from .alerts import Alerts
+from .dashboards import Dashboards
 
 if TYPE_CHECKING:
     from types import TracebackType

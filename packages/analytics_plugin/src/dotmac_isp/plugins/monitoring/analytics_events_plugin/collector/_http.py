@@ -7,9 +7,11 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from ..store import StoreUnavailableError
 from ._collector import Collector
+from .questions import Questions
 
-__all__ = ["COLLECTOR", "TENANT", "answer", "failure"]
+__all__ = ["COLLECTOR", "TENANT", "answer", "failure", "json_of", "questions", "settled"]
 
 COLLECTOR: Final = web.AppKey("collector", Collector)
 #: The tenant that the key of a request opens.
@@ -25,3 +27,20 @@ def failure(status: int, message: str, *, retry_after: int = 0, **more: Any) -> 
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def questions(request: web.Request) -> Questions:
+    return Questions(request.app[COLLECTOR].store, request[TENANT])
+
+
+async def json_of(request: web.Request) -> Any:
+    body = await request.read()
+    return msgspec.json.decode(body) if body.strip() else {}
+
+
+async def settled(request: web.Request) -> Collector:
+    """Queries see what was acknowledged before them."""
+    collector = request.app[COLLECTOR]
+    if not await collector.settled():
+        raise StoreUnavailableError(collector.writer.last_error or "it is behind with storing what was accepted")
+    return collector

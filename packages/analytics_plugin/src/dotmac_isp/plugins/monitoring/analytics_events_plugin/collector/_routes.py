@@ -6,8 +6,7 @@ A key says which tenant asks. A key that several tenants share needs the header 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
@@ -16,17 +15,17 @@ from .._plain import EventError
 from .._spool import SpoolFullError
 from .._version import PRODUCT, version
 from .._wire import TENANT_HEADER
-from ..pages import ChartsMissingError, Panel, chart_bundle, draw_report
+from ..pages import ChartsMissingError
 from ..store import StoreRefusedError, StoreUnavailableError
-from ._ask import Questions
 from ._event_routes import event_routes, given_key
 from ._forms import MAX_BATCH
 from ._http import COLLECTOR, TENANT, answer, failure
-from ._journeys import parse_journey, travel
-from ._query import parse_query
-from ._reports import REPORTS, Report, make_report
 from ._schema_routes import schema_routes
 from ._schema_rules import SchemasMissingError
+from .alerts.routes import alert_routes
+from .dashboards.routes import dashboard_routes
+from .questions.routes import question_routes
+from .reports.routes import report_routes
 
 if TYPE_CHECKING:
     from ._collector import Collector
@@ -82,23 +81,6 @@ async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def _questions(request: web.Request) -> Questions:
-    return Questions(request.app[COLLECTOR].store, request[TENANT])
-
-
-async def _json(request: web.Request) -> Any:
-    body = await request.read()
-    return msgspec.json.decode(body) if body.strip() else {}
-
-
-async def _settled(request: web.Request) -> Collector:
-    """Queries see what was acknowledged before them."""
-    collector = request.app[COLLECTOR]
-    if not await collector.settled():
-        raise StoreUnavailableError(collector.writer.last_error or "it is behind with storing what was accepted")
-    return collector
-
-
 async def _about(_: web.Request) -> web.Response:
     return answer({"product": PRODUCT, "version": version(), "api": 1})
 
@@ -117,112 +99,6 @@ async def _whoami(request: web.Request) -> web.Response:
     return answer({"tenant": request[TENANT], "max_age_days": config.max_age_days, "max_batch": MAX_BATCH})
 
 
-async def _flush(request: web.Request) -> web.Response:
-    await _settled(request)
-    return answer({"stored": True})
-
-
-async def _query(request: web.Request) -> web.Response:
-    given = await _json(request)
-    if isinstance(given, dict) and given.get("kind", "events") != "events":
-        journey = parse_journey(given)
-        await _settled(request)
-        return answer(await travel(journey, _questions(request)))
-    query = parse_query(given)
-    await _settled(request)
-    return answer(await _questions(request).ask(query))
-
-
-async def _report(request: web.Request) -> web.Response:
-    given = await _json(request)
-    collector = await _settled(request)
-    parameters = dict(given.get("parameters") or {})
-    form = str(parameters.pop("format", "json")).lower()
-    if form not in {"json", "dict", "html"}:
-        raise EventError("parameters.format", form, "'json' or 'html'")
-    report = await make_report(_questions(request), given.get("report_type"), parameters)
-    made: dict[str, Any] = msgspec.to_builtins(report)
-    if form == "html":
-        made["html"] = await _drawn(report, collector)
-    return answer(made)
-
-
-async def _drawn(report: Report, collector: Collector) -> str:
-    since, until = (datetime.fromisoformat(text).timestamp() for text in (report.since, report.until))
-    panels = [
-        Panel(
-            title=item.title,
-            chart=item.chart,
-            columns=item.columns,
-            rows=item.rows,
-            unit=item.unit,
-            since=since,
-            until=until,
-            interval=item.interval,
-            counts=item.unit == "events",
-        )
-        for item in report.sections
-    ]
-    return draw_report(
-        title=report.title,
-        since=report.since,
-        until=report.until,
-        totals=report.totals,
-        panels=panels,
-        bundle=await chart_bundle(collector.config.data_dir / "cache"),
-    )
-
-
-async def _report_types(_: web.Request) -> web.Response:
-    return answer({name: title for name, (title, _) in REPORTS.items()})
-
-
-async def _create_dashboard(request: web.Request) -> web.Response:
-    collector = request.app[COLLECTOR]
-    dashboard = collector.dashboards.create(request[TENANT], await _json(request))
-    return answer(dashboard, 201)
-
-
-async def _list_dashboards(request: web.Request) -> web.Response:
-    return answer(request.app[COLLECTOR].dashboards.list(request[TENANT]))
-
-
-async def _dashboard(request: web.Request) -> web.Response:
-    collector = await _settled(request)
-    dashboard = collector.dashboards.get(request[TENANT], request.match_info["id"])
-    if dashboard is None:
-        return failure(404, "there is no such dashboard")
-    bundle = await chart_bundle(collector.config.data_dir / "cache")
-    page = await collector.dashboards.page(dashboard, _questions(request), bundle=bundle)
-    policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
-    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": policy})
-
-
-async def _delete_dashboard(request: web.Request) -> web.Response:
-    gone = request.app[COLLECTOR].dashboards.delete(request[TENANT], request.match_info["id"])
-    return answer({"deleted": gone}, 200 if gone else 404)
-
-
-async def _create_alert(request: web.Request) -> web.Response:
-    alert_id = request.app[COLLECTOR].alerts.create(request[TENANT], await _json(request))
-    return answer({"alert_id": alert_id}, 201)
-
-
-async def _list_alerts(request: web.Request) -> web.Response:
-    return answer(request.app[COLLECTOR].alerts.list(request[TENANT]))
-
-
-async def _alert(request: web.Request) -> web.Response:
-    collector = await _settled(request)
-    status = await collector.alerts.status(request[TENANT], request.match_info["id"])
-    return failure(404, "there is no such alert") if status is None else answer(status)
-
-
-async def _delete_alert(request: web.Request) -> web.Response:
-    gone = request.app[COLLECTOR].alerts.delete(request[TENANT], request.match_info["id"])
-    return answer({"deleted": gone}, 200 if gone else 404)
-
-
 def public_app(collector: Collector) -> web.Application:
     """What tenants see."""
     app = web.Application(middlewares=[_errors, _keys], client_max_size=_MAX_BODY)
@@ -234,18 +110,10 @@ def public_app(collector: Collector) -> web.Application:
             web.get("/v1/whoami", _whoami),
             *event_routes(),
             *schema_routes(),
-            web.post("/v1/flush", _flush),
-            web.post("/v1/query", _query),
-            web.get("/v1/reports", _report_types),
-            web.post("/v1/reports", _report),
-            web.post("/v1/dashboards", _create_dashboard),
-            web.get("/v1/dashboards", _list_dashboards),
-            web.get("/v1/dashboards/{id}", _dashboard),
-            web.delete("/v1/dashboards/{id}", _delete_dashboard),
-            web.post("/v1/alerts", _create_alert),
-            web.get("/v1/alerts", _list_alerts),
-            web.get("/v1/alerts/{id}", _alert),
-            web.delete("/v1/alerts/{id}", _delete_alert),
+            *question_routes(),
+            *report_routes(),
+            *dashboard_routes(),
+            *alert_routes(),
         ]
     )
     return app

@@ -11,11 +11,10 @@ from aiohttp import web
 from .._plain import EventError, as_mapping
 from .._times import moment
 from ..store import EVENTS, StoreUnavailableError
-from ._ask import Questions
 from ._http import COLLECTOR, TENANT, answer, failure
 from ._infer import infer
 from ._quarantine import mended
-from ._query import Sql, scope
+from .questions import Questions, Sql, scope
 
 __all__ = ["schema_routes"]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping
-from .._times import moment, span
-from ..store import EVENTS
+from ..._plain import EventError, as_mapping
+from ..._times import moment, span
+from ...store import EVENTS
 from ._ask import Answer
 from ._query import Sql, filters, scope, where_of
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping, plain
-from .._times import span
-from ..pages import CHARTS, Panel, draw_page
-from ._query import Query, parse_query
+from ..._plain import EventError, as_mapping, plain
+from ..._times import span
+from ...pages import CHARTS, Panel, draw_page
+from ..questions import Query, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ._ask import Questions
-    from ._meta import Meta
+    from .._meta import Meta
+    from ..questions import Questions
 
 __all__ = ["Dashboard", "Dashboards", "parse_dashboard"]
 

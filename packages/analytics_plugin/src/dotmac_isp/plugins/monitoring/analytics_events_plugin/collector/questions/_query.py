@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping
-from .._times import clock_text, moment, span
-from ..store import EVENTS, PER_MINUTE
+from ..._plain import EventError, as_mapping
+from ..._times import clock_text, moment, span
+from ...store import EVENTS, PER_MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import msgspec
 from ._query import Query, Sql, build
 
 if TYPE_CHECKING:
-    from ..store import Rows, Store
+    from ...store import Rows, Store
 
 __all__ = ["Answer", "Questions"]
 

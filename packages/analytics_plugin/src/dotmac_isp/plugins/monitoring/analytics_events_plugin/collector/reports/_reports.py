@@ -10,11 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping
-from .._times import moment, span
-from ..store import EVENTS
-from ._ask import Questions
-from ._query import Query, Sql, scope
+from ..._plain import EventError, as_mapping
+from ..._times import moment, span
+from ...store import EVENTS
+from ..questions import Query, Questions, Sql, scope
 
 __all__ = ["REPORTS", "Report", "Section", "make_report"]
 

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping
-from .._tasks import ended
-from .._times import span
-from ..store import Store, StoreRefusedError, StoreUnavailableError
-from ._ask import Questions
-from ._query import Query, parse_query
+from ..._plain import EventError, as_mapping
+from ..._tasks import ended
+from ..._times import span
+from ...store import Store, StoreRefusedError, StoreUnavailableError
+from ..questions import Query, Questions, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._meta import Meta
+    from .._meta import Meta
 
 __all__ = ["AlertRule", "AlertState", "Alerts", "next_state", "parse_rule"]
 
