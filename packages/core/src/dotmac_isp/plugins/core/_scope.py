@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,8 @@ class CallScope(msgspec.Struct, frozen=True, gc=False):
     tenant_id: str | None
     operation: str
     request_id: str = ""
+    #: To whom the tasks count that are made meanwhile (`hosting.TaskOwner`); `None`: nobody.
+    owner: Any = None
 
 
 #: The scope of the running plugin code; `None` in the host's own code.

@@ -209,7 +209,7 @@ class Gate:
         if context.deadline is not None and context.deadline <= time.monotonic():
             member.breaker.abandoned()
             return self._refuse(seat, context, FailureKind.DEADLINE, "the deadline had passed before the call")
-        scope = CallScope(ref.plugin_id, ref.tenant_id, seat.operation, context.request_id)
+        scope = CallScope(ref.plugin_id, ref.tenant_id, seat.operation, context.request_id, member.owner)
         try:
             result = self._fence.begin(function, args, kwargs, scope)
         except BaseException as error:  # noqa: BLE001 - whatever plugin code raises ends here

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..health import Breaker
+    from ..hosting import TaskOwner
     from ..model import Failure, InstanceRef
     from ..telemetry import CallStats, InstanceMetrics
 
@@ -15,9 +16,9 @@ __all__ = ["Member", "Seat"]
 
 
 class Member:
-    """One who answers calls. `on_strike` is told when its breaker opens, with the failure that did it."""
+    """One who answers calls. `on_strike`, where it is set, is told when the breaker opens, with the failure that did it."""
 
-    __slots__ = ("accepting", "breaker", "calls", "metrics", "on_strike", "permissions", "ref", "why_not")
+    __slots__ = ("accepting", "breaker", "calls", "metrics", "on_strike", "owner", "permissions", "ref", "why_not")
 
     def __init__(
         self,
@@ -25,15 +26,17 @@ class Member:
         *,
         breaker: Breaker,
         metrics: InstanceMetrics,
+        owner: TaskOwner,
         permissions: dict[str, str] | None = None,
-        on_strike: Callable[[Failure], None] | None = None,
     ) -> None:
         self.ref: Final = ref
         self.breaker: Final = breaker
         self.metrics: Final = metrics
+        #: Whom the tasks count to that its code makes.
+        self.owner: Final = owner
         #: The permission that each operation needs, from the manifest's features.
         self.permissions: Final = permissions or {}
-        self.on_strike: Final = on_strike
+        self.on_strike: Callable[[Failure], None] | None = None
         #: Whether calls may pass; otherwise `why_not` says why they may not.
         self.accepting = True
         self.why_not = ""

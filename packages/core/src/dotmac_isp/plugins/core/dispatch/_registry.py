@@ -133,6 +133,18 @@ class TenantRegistry:
         self._members[name] = member
         self.version += 1
 
+    def check(self, plugin: object) -> None:
+        """Let pluggy compare an implementer's arguments with the specification, and take it out again.
+
+        Raises `PluginValidationError`. No call sees it, also where another object of the same plugin is registered.
+        """
+        name = f"checked: {id(plugin)}"
+        try:
+            self._pluggy.register(plugin, name=name)
+        finally:
+            if self._pluggy.has_plugin(name):
+                self._pluggy.unregister(name=name)
+
     def unregister(self, name: str) -> None:
         """Take an implementer out; no error when it is not there."""
         if self._members.pop(name, None) is not None:

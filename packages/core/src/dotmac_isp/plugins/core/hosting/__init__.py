@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ._fence import Fence, Running
 from ._inline import InlineAPI
-from ._tasks import PluginTaskCrash, TaskKeeper
+from ._tasks import PluginTaskCrash, TaskKeeper, TaskOwner
 from ._told import told
 from ._watch import BlockingWatch
 
-__all__ = ["BlockingWatch", "Fence", "InlineAPI", "PluginTaskCrash", "Running", "TaskKeeper", "told"]
+__all__ = ["BlockingWatch", "Fence", "InlineAPI", "PluginTaskCrash", "Running", "TaskKeeper", "TaskOwner", "told"]

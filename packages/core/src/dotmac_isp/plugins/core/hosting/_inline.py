@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..api import HookRelay, MetricRecorder, SecretReader, Storage
     from ..model import PluginInfo
+    from ._tasks import TaskOwner
 
 __all__ = ["InlineAPI"]
 
@@ -41,6 +42,7 @@ class InlineAPI:
         data_dir: Path,
         report: Callable[[CallScope, BaseException], None],
         count_licensed: Callable[[str, int], str | None],
+        owner: TaskOwner,
         secret_changed: Callable[[str, str | None], None] | None = None,
     ) -> None:
         self.info: Final = info
@@ -55,6 +57,7 @@ class InlineAPI:
         self._data_dir: Final = data_dir
         self._report: Final = report
         self._count_licensed: Final = count_licensed
+        self._owner: Final = owner
         self._secret_changed: Final = secret_changed
         #: The instance was released; code of it that is still about must not begin anything.
         self.ended = False
@@ -71,7 +74,7 @@ class InlineAPI:
             raise LifecycleError(
                 f"{self.plugin_id} was released for tenant {tenant_label(self.tenant_id)}; {name} cannot be spawned"
             )
-        scope = CallScope(self.plugin_id, self.tenant_id, f"task {name}")
+        scope = self._scope(f"task {name}")
         context = copy_context()
         context.run(current_scope.set, scope)
         return asyncio.get_running_loop().create_task(
@@ -105,7 +108,10 @@ class InlineAPI:
                 if inspect.isawaitable(result):
                     await result
             except Exception as error:  # noqa: BLE001 - reported; the other cleanups go on
-                self._report(CallScope(self.plugin_id, self.tenant_id, "cleanup callback"), error)
+                self._report(self._scope("cleanup callback"), error)
+
+    def _scope(self, operation: str) -> CallScope:
+        return CallScope(self.plugin_id, self.tenant_id, operation, owner=self._owner)
 
     async def _watched(self, work: Coroutine[Any, Any, T], scope: CallScope) -> T | None:
         try:

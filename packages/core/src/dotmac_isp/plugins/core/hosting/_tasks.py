@@ -18,24 +18,51 @@ if TYPE_CHECKING:
 
     from .._scope import CallScope
 
-__all__ = ["PluginTaskCrash", "TaskKeeper"]
-
-Owner = tuple[str, str | None]
+__all__ = ["PluginTaskCrash", "TaskKeeper", "TaskOwner"]
 
 
 class PluginTaskCrash(RuntimeError):  # noqa: N818 - named for what happened
     """Stands in for a `SystemExit` or the like that a plugin's task ended with."""
 
 
+class TaskOwner:
+    """Whom tasks count to: one life of an instance, a service, or hooks of the host itself. Made by its keeper."""
+
+    __slots__ = ("__weakref__", "_tasks", "keeper")
+
+    def __init__(self, keeper: TaskKeeper) -> None:
+        self.keeper: Final = keeper
+        self._tasks: Final[weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakSet()
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """The task is this owner's from now on."""
+        self._tasks.add(task)
+
+    def running(self) -> list[asyncio.Task[Any]]:
+        """The tasks that still run."""
+        return [task for task in self._tasks if not task.done()]
+
+    async def end(self, *, patience: float) -> list[asyncio.Task[Any]]:
+        """Cancel the tasks and wait `patience` seconds; gives those that ignored it."""
+        this = asyncio.current_task()
+        tasks = [task for task in self.running() if task is not this]
+        for task in tasks:
+            task.cancel()
+        if not tasks:
+            return []
+        _, left = await asyncio.wait(tasks, timeout=patience)
+        return sorted(left, key=lambda task: task.get_name())
+
+
 class TaskKeeper:
-    """Watches over the tasks of plugin code on one event loop."""
+    """Watches over the tasks of plugin code on one event loop. There may be several on one loop: each sees its own owners only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[CallScope, BaseException], None]) -> None:
         self._loop: Final = loop
         self._report: Final = report
         self._before: Any = None
         self._retired = False
-        self._tasks: dict[Owner, weakref.WeakSet[asyncio.Task[Any]]] = {}
+        self._owners: Final[weakref.WeakSet[TaskOwner]] = weakref.WeakSet()
         self._scopes: weakref.WeakKeyDictionary[asyncio.Task[Any], CallScope] = weakref.WeakKeyDictionary()
 
     def install(self) -> None:
@@ -56,38 +83,28 @@ class TaskKeeper:
         """Whose task it is; `None` for the host's own."""
         return None if task is None else self._scopes.get(task)
 
-    def of(self, plugin_id: str, tenant_id: str | None) -> list[asyncio.Task[Any]]:
-        """The instance's tasks that still run."""
-        return [task for task in self._tasks.get((plugin_id, tenant_id), ()) if not task.done()]
+    def owner(self) -> TaskOwner:
+        """A new owner of tasks."""
+        made = TaskOwner(self)
+        self._owners.add(made)
+        return made
 
     def adopt(self, task: asyncio.Task[Any], scope: CallScope) -> None:
-        """Count a task to the instance in `scope`."""
+        """Count a task to the owner in `scope`."""
         self._scopes[task] = scope
-        self._tasks.setdefault((scope.plugin_id, scope.tenant_id), weakref.WeakSet()).add(task)
-
-    async def end(self, plugin_id: str, tenant_id: str | None, *, patience: float) -> list[asyncio.Task[Any]]:
-        """Cancel the instance's tasks and wait `patience` seconds; gives those that ignored it."""
-        this = asyncio.current_task()
-        tasks = [task for task in self.of(plugin_id, tenant_id) if task is not this]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=patience)
-            if left:
-                return sorted(left, key=lambda task: task.get_name())
-        self._tasks.pop((plugin_id, tenant_id), None)
-        return []
+        if scope.owner is not None:
+            scope.owner.add(task)
 
     async def end_all(self, *, patience: float) -> list[asyncio.Task[Any]]:
-        """End what is left of every instance, as `end` does."""
-        ends = [self.end(*owner, patience=patience) for owner in list(self._tasks)]
+        """End what is left of every owner, as `TaskOwner.end` does."""
+        ends = [owner.end(patience=patience) for owner in list(self._owners)]
         return [task for left in await asyncio.gather(*ends) for task in left]
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> Any:
         context = options.get("context")
         scope = current_scope.get() if context is None else context.get(current_scope)
-        if self._retired:
-            scope = None
+        if self._retired or (scope is not None and (scope.owner is None or scope.owner.keeper is not self)):
+            scope = None  # another manager's plugin, whose keeper comes after this one
         work = coro if scope is None or not asyncio.iscoroutine(coro) else self._fenced(coro, scope)
         make = self._before if self._before is not None else _plain_task
         task = make(loop, work, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._blueprint import instance_folder, provides_secrets
 from ._house import House, Tenant
-from ._instance import Instance, instance_folder, provides_secrets
+from ._instance import Instance
 from ._states import StateMachine, StateRecord
 from ._status import InstanceStatus
 from ._whole import to_the_end, wait_out

@@ -31,7 +31,9 @@ class StepRunner:
     def __init__(self, house: House, member: Member) -> None:
         self._house: Final = house
         self._calls: Final = member
-        self._member: Final = Member(member.ref, breaker=Breaker(_NEVER, 0.0), metrics=member.metrics)
+        self._member: Final = Member(
+            member.ref, breaker=Breaker(_NEVER, 0.0), metrics=member.metrics, owner=member.owner
+        )
 
     async def make(self, kind: type[BasePlugin], api: InlineAPI) -> BasePlugin:
         """Make the plugin's object. Raises `StepError` when its constructor fails."""
@@ -67,7 +69,7 @@ class StepRunner:
         """End the instance's tasks; those that ignore it are named."""
         ref = self._member.ref
         patience = self._house.limits.cancellation
-        for task in await self._house.tasks.end(ref.plugin_id, ref.tenant_id, patience=patience):
+        for task in await self._member.owner.end(patience=patience):
             detail = f"{task.get_name()} ignores its cancellation since {patience:g} s"
             _LOG.error("%s: %s", ref, detail)
             self._house.audit.record(

@@ -56,7 +56,10 @@ class AuditSinks:
         building = self._building
         ref = InstanceRef(f"{plugin_id}.audit", None)
         member = Member(
-            ref, breaker=Breaker(_NEVER, 0.0), metrics=building.telemetry.instance(ref.plugin_id, ref.tenant_id)
+            ref,
+            breaker=Breaker(_NEVER, 0.0),
+            metrics=building.telemetry.instance(ref.plugin_id, ref.tenant_id),
+            owner=building.tasks.owner(),
         )
         seat_records: list[AuditRecord] = []
 

@@ -215,7 +215,9 @@ class Building:
     def _seat(self, tenant: Tenant, plugin: object, name: str) -> None:
         ref = InstanceRef(name, tenant.id)
         breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_pause)
-        member = Member(ref, breaker=breaker, metrics=self.telemetry.instance(name, tenant.id))
+        member = Member(
+            ref, breaker=breaker, metrics=self.telemetry.instance(name, tenant.id), owner=self.tasks.owner()
+        )
         tenant.registry.register(plugin, member, name=name)
 
     def _report_blocking(self, scope: CallScope | None, seconds: float, stack: str) -> None:

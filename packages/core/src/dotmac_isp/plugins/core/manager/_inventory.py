@@ -68,7 +68,7 @@ def take_statistics(building: Building, instances: Sequence[Instance]) -> Statis
         states=dict(states),
         calls=totals.calls,
         failures=totals.failures,
-        tasks=sum(len(building.tasks.of(one.ref.plugin_id, one.ref.tenant_id)) for one in instances),
+        tasks=sum(one.running_tasks for one in instances),
     )
 
 

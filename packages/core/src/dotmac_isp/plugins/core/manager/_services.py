@@ -63,6 +63,7 @@ class HostServices:
         self._locks: dict[str, asyncio.Lock] = {}
         self._services: dict[str, list[_Supervised]] = {}
         self._admitted: dict[InstanceRef, Instance] = {}
+        self._members: dict[str, Member] = {}
 
     async def admit(self, instance: Instance) -> None:
         """See to it that the instance finds its plugin's services running and knowing it. Raises what stands in the way."""
@@ -126,9 +127,7 @@ class HostServices:
         """Stop every service, the last started first."""
         for supervised in reversed([one for services in self._services.values() for one in services]):
             await self._attempt(supervised, "stop", supervised.service.stop)
-            await self._building.tasks.end(
-                _owner(supervised.plugin_id), None, patience=self._building.limits.cancellation
-            )
+            await self._member(supervised.plugin_id).owner.end(patience=self._building.limits.cancellation)
         self._services.clear()
 
     def status(self) -> list[dict[str, Any]]:
@@ -146,9 +145,17 @@ class HostServices:
         ]
 
     def _member(self, plugin_id: str) -> Member:
-        owner = _owner(plugin_id)
-        metrics = self._building.telemetry.instance(owner, None)
-        return Member(InstanceRef(owner, None), breaker=Breaker(_NEVER, 0.0), metrics=metrics)
+        member = self._members.get(plugin_id)
+        if member is None:
+            name = _owner(plugin_id)
+            building = self._building
+            member = self._members[plugin_id] = Member(
+                InstanceRef(name, None),
+                breaker=Breaker(_NEVER, 0.0),
+                metrics=building.telemetry.instance(name, None),
+                owner=building.tasks.owner(),
+            )
+        return member
 
     async def _start(self, plugin: InstalledPlugin, environment: str | None) -> list[_Supervised]:
         module = load_provider(plugin)

@@ -1,0 +1,193 @@
+"""What an instance is and knows; its steps and remedies build on it."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import LicenceError, LifecycleError, PermissionDeniedError
+from ..health import GiveUpRule
+from ..model import HealthReport, HealthStatus, InstanceRef, PluginState
+from ._announcements import Announcements, InstanceLock
+from ._blueprint import Blueprint
+from ._life import Life
+from ._retry import Retry
+from ._states import StateMachine
+from ._status import InstanceStatus
+
+if TYPE_CHECKING:
+    from ..discovery import InstalledPlugin
+    from ..dispatch import Member, Method
+    from ..errors import PluginError
+    from ..model import Failure
+    from ..secrets import InstanceSecrets
+    from ..settings import ResolvedSettings, SecurityNeeds
+    from ._house import House
+
+__all__ = ["InstanceBase"]
+
+_S = PluginState
+
+
+class InstanceBase(ABC):
+    """A (plugin, tenant) pair with its own settings, secrets, storage, breaker and state."""
+
+    def __init__(
+        self,
+        plugin: InstalledPlugin,
+        tenant_id: str | None,
+        house: House,
+        settings: ResolvedSettings,
+        *,
+        needs: SecurityNeeds,
+    ) -> None:
+        self.ref: Final = InstanceRef(plugin.id, tenant_id)
+        self._house: Final = house
+        self._announcements: Final = Announcements(functools.partial(house.run, name=f"tell about {self.ref}"))
+        self.lock: Final = InstanceLock(self._announcements)
+        self.health = HealthReport(status=HealthStatus.UNKNOWN, message="not checked yet")
+        #: Optional secrets that no provider has, and the features that are off for want of them.
+        self.switched_off: dict[str, tuple[str, ...]] = {}
+        #: What the operator or the loader wants it to be: active, or only loaded.
+        self.wanted_active = False
+        #: Whether policy or licence kept it from running the last time that they were asked.
+        self.barred = False
+        #: The environment (deployment scenario) that its settings were made for.
+        self.environment: str | None = None
+        self._states: Final = StateMachine(self.ref)
+        self._give_up: Final = GiveUpRule(house.limits.give_up_failures, house.limits.give_up_window)
+        self._retry: Final = Retry(self.ref, self._again, functools.partial(house.run, name=f"retry {self.ref}"))
+        self._life = self._new_life(Blueprint(plugin, self.ref, house, settings, needs))
+        self._close("not loaded yet")
+
+    # what it is
+
+    @property
+    def plugin(self) -> InstalledPlugin:
+        """The plugin in the version that it runs."""
+        return self._life.blueprint.plugin
+
+    @property
+    def settings(self) -> ResolvedSettings:
+        return self._life.blueprint.settings
+
+    @settings.setter
+    def settings(self, settings: ResolvedSettings) -> None:
+        self._life.blueprint.settings = settings
+
+    @property
+    def secrets(self) -> InstanceSecrets:
+        return self._life.blueprint.secrets
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        return self._life.blueprint.permissions
+
+    @property
+    def member(self) -> Member:
+        """Who answers its calls now."""
+        return self._life.member
+
+    @property
+    def state(self) -> PluginState:
+        return self._states.state
+
+    @property
+    def reason(self) -> str:
+        return self._states.now.reason
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the plugin's object is there, active or not."""
+        return self._life.object is not None
+
+    @property
+    def running_tasks(self) -> int:
+        """How many tasks its code has running."""
+        return len(self._life.member.owner.running())
+
+    def status(self) -> InstanceStatus:
+        """Everything that a person may want to know about it."""
+        now = self._states.now
+        licence = self._house.gate.licences.state_of(self.ref)
+        return InstanceStatus(
+            plugin_id=self.ref.plugin_id,
+            tenant_id=self.ref.tenant_id,
+            version=self.plugin.version,
+            state=now.state,
+            reason=now.reason,
+            since=now.since,
+            health=self.health,
+            breaker=self.member.breaker.state,
+            attempts=self._retry.attempts,
+            retry_at=self._retry.at,
+            policy=self._house.gate.authoriser.describe(),
+            licence=None if licence is None else licence.text,
+            security_level=self.plugin.info.security_level,
+            switched_off=self.switched_off,
+            tasks=self.running_tasks,
+            history=tuple(self._states.history),
+        )
+
+    def method(self, name: str) -> Method:
+        """A public method of the plugin, to be called through the gate. Raises `AttributeError` with the names there are."""
+        if not self.loaded:
+            raise LifecycleError(f"{self.ref} is {self.state.value} ({self.reason}); it has no methods to call")
+        return self._life.method(name)
+
+    # inside
+
+    def _new_life(self, blueprint: Blueprint) -> Life:
+        life = Life(self.ref, self._house, blueprint, successor=self.method)
+        life.member.on_strike = functools.partial(self._struck, life)
+        return life
+
+    @abstractmethod
+    async def _again(self) -> None:
+        """The time of the next try has come."""
+
+    @abstractmethod
+    def _struck(self, life: Life, failure: Failure) -> None:
+        """Calls to this life fail too often."""
+
+    def _move(self, state: PluginState, reason: str) -> None:
+        reason = self._house.redact(reason)
+        self._states.move(state, reason)
+        if state is not _S.ACTIVE:
+            self._close(f"{state.value}: {reason}")
+        self._house.telemetry.set_state(self.ref.plugin_id, self.ref.tenant_id, state)
+        self._house.audit.record(
+            "lifecycle", state.value, detail=reason, plugin_id=self.ref.plugin_id, tenant_id=self.ref.tenant_id
+        )
+
+    def _close(self, why: str) -> None:
+        member = self.member
+        member.accepting = False
+        member.why_not = f"it takes no calls: {why}"
+
+    def _announce(self, hook: str, **values: Any) -> None:
+        """Tell the others, when the lock is free."""
+        hooks = self._house.hooks_without(self.ref.tenant_id, self.ref.plugin_id)
+        self._announcements.add(functools.partial(getattr(hooks, hook), instance=self.ref, **values))
+
+    def _check_allowed(self) -> None:
+        """Whether policy and licence let it run. Raises what says why not."""
+        gate = self._house.gate
+        why = gate.authoriser.refuse_activation(self.ref, self.permissions)
+        self.barred = why is not None
+        if why is not None:
+            raise PermissionDeniedError(f"{self.ref} may not run: {why}")
+        why = gate.licences.refuse_activation(self.ref)
+        self.barred = why is not None
+        if why is not None:
+            raise LicenceError(f"{self.ref} may not run: {why}")
+
+    def _no_longer_allowed(self) -> PluginError | None:
+        """As `_check_allowed`, for what may be running already: it takes no place that it does not have."""
+        gate = self._house.gate
+        if (why := gate.authoriser.refuse_activation(self.ref, self.permissions)) is not None:
+            return PermissionDeniedError(f"{self.ref} may not run any more: {why}")
+        if (why := gate.licences.refuse_call(self.ref, "")) is not None:
+            return LicenceError(f"{self.ref} may not run any more: {why}")
+        return None

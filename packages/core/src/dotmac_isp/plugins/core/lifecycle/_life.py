@@ -1,0 +1,153 @@
+"""One life of an instance: its object, from the making to the release, and who answers calls meanwhile.
+
+An instance has one life after another; while a new one takes over from the old, it has two. What both share (storage, files,
+secrets, telemetry, the licence's counts) belongs to the instance; what each has for itself (the object, its tasks, its
+cleanups, its breaker, its calls under way) is here.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+import pluggy
+
+from ..discovery import load_class
+from ..dispatch import Member, Method, public_methods
+from ..errors import StepError
+from ..health import Breaker
+from ..hosting import InlineAPI
+from ..telemetry import instance_logger
+from ._blueprint import instance_folder, provides_secrets
+from ._steps import StepRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..base import BasePlugin
+    from ..model import InstanceRef
+    from ._blueprint import Blueprint
+    from ._house import House
+
+__all__ = ["Life"]
+
+
+class Life:
+    """The plugin's object of one instance, or the place where it will be."""
+
+    def __init__(
+        self,
+        ref: InstanceRef,
+        house: House,
+        blueprint: Blueprint,
+        *,
+        successor: Callable[[str], Method],
+    ) -> None:
+        self.ref: Final = ref
+        self.blueprint: Final = blueprint
+        self._house: Final = house
+        self._successor: Final = successor
+        self._methods: dict[str, Method] = {}
+        self.api: InlineAPI | None = None
+        self.object: BasePlugin | None = None
+        #: It was released, and is never made again.
+        self.ended = False
+        limits, manifest = house.limits, blueprint.plugin.manifest
+        self.member: Final = Member(
+            ref,
+            breaker=Breaker(limits.breaker_failures, limits.breaker_pause),
+            metrics=house.telemetry.instance(ref.plugin_id, ref.tenant_id),
+            owner=house.tasks.owner(),
+            permissions={
+                method: feature.permission
+                for feature in manifest.features.values()
+                if feature.permission is not None
+                for method in feature.methods
+            },
+        )
+        self.steps: Final = StepRunner(house, self.member)
+
+    # the object
+
+    async def make(self) -> None:
+        """Make the object and let it prepare. Raises `StepError`, `DiscoveryError`, or what the plugin raised on purpose."""
+        self.api = self._make_api()
+        self.object = await self.steps.make(load_class(self.blueprint.plugin), self.api)
+        await self.steps.run(self.object, "initialize", self._house.limits.initialize)
+        self._check_hooks()
+
+    async def activate(self) -> None:
+        """Let the object work. Raises `StepError`, or what the plugin raised on purpose."""
+        await self.steps.run(self.object, "activate", self._house.limits.activate)
+
+    async def deactivate(self) -> None:
+        """Wait for the calls under way, then end the object's work. Always ends; what fails is reported."""
+        limit = self._house.limits.deactivate
+        await self.steps.drain(limit)
+        await self.steps.attempt(self.object, "deactivate", limit)
+        await self.steps.end_tasks()
+
+    async def release(self) -> None:
+        """Run the cleanups, last registered first, then the plugin's own; end its tasks. Whatever fails is reported."""
+        self.ended = True
+        self.hand_over_methods()
+        api, self.api = self.api, None
+        plugin, self.object = self.object, None
+        limit = self._house.limits.cleanup
+        if api is not None:
+            await self.steps.attempt(api, "run_cleanups", limit)
+        if plugin is not None:
+            await self.steps.attempt(plugin, "cleanup", limit)
+        await self.steps.end_tasks()
+        if api is not None:
+            api.ended = True
+
+    # its methods
+
+    def method(self, name: str) -> Method:
+        """A public method of the object, to be called through the gate. Raises `AttributeError` with the names there are."""
+        found = self._methods.get(name)
+        if found is not None:
+            return found
+        names = public_methods(type(self.object))
+        if name not in names:
+            raise AttributeError(f"{self.ref.plugin_id} has no public method {name!r}; it has {', '.join(names)}")
+        found = self._methods[name] = Method(self._house.gate, self.member, name, getattr(self.object, name))
+        return found
+
+    def hand_over_methods(self) -> None:
+        """Methods that a host has kept lead to the next life from now on."""
+        for name, method in self._methods.items():
+            method.successor = functools.partial(self._successor, name)
+        self._methods.clear()
+
+    # inside
+
+    def _make_api(self) -> InlineAPI:
+        house, ref, blueprint = self._house, self.ref, self.blueprint
+        return InlineAPI(
+            info=blueprint.plugin.info,
+            tenant_id=ref.tenant_id,
+            settings=blueprint.settings.model,
+            secrets=blueprint.secrets,
+            storage=house.storage_for(ref.tenant_id, ref.plugin_id),
+            logger=instance_logger(ref.plugin_id, ref.tenant_id),
+            metrics=self.member.metrics.recorder,
+            hooks=house.relay_for(ref.tenant_id, ref.plugin_id),
+            data_dir=instance_folder(house.home, ref),
+            report=house.report,
+            count_licensed=functools.partial(self._count_licensed, house.gate),
+            owner=self.member.owner,
+            secret_changed=house.secret_changed if provides_secrets(blueprint.plugin) else None,
+        )
+
+    def _count_licensed(self, gate: Any, limit: str, amount: int) -> str | None:
+        why: str | None = gate.licences.count(self.ref, limit, amount)
+        return why
+
+    def _check_hooks(self) -> None:
+        """Let pluggy compare the hooks' arguments now, so that a wrong one fails the load and not the start."""
+        try:
+            self._house.registry_of(self.ref.tenant_id).check(self.object)
+        except pluggy.PluginValidationError as error:
+            raise StepError(f"{self.ref}: a hook is not as specified: {error}", step="initialize") from error

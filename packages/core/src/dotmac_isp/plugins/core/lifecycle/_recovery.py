@@ -1,0 +1,117 @@
+"""What becomes of an instance that failed, is struck, or may not run any more: released, in the state of its remedy, tried again."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ..dispatch import kind_of
+from ..errors import NotReady
+from ..hosting import told
+from ..model import Failure, FailureKind, PluginState
+from ._base import InstanceBase
+from ._remedy import counts_against, remedy_for
+
+if TYPE_CHECKING:
+    from ._life import Life
+
+__all__ = ["Recovery"]
+
+_LOG: Final = logging.getLogger("dotmac.lifecycle")
+_S = PluginState
+
+
+class Recovery(InstanceBase):
+    """The failures of an instance and their remedies."""
+
+    async def recheck(self) -> bool:
+        """Policy or licences changed: stop it when it may not run any more. `True`: it was barred, and may run again.
+
+        Called without the lock.
+        """
+        error = self._no_longer_allowed()
+        if error is None:
+            return self.barred and self.state is _S.DISABLED
+        failure = self._failure("recheck", error)
+        # One that is being started is waited for, and stopped then.
+        await self._stop_for(failure, _S.DISABLED, str(error), barred=True)
+        return False
+
+    def forget_failures(self) -> None:
+        """The operator begins anew."""
+        self._give_up.forget()
+        self._retry.forget()
+
+    # inside
+
+    @abstractmethod
+    async def _fell(self) -> None:
+        """It was stopped for its failures: what requires it must be, too."""
+
+    @abstractmethod
+    async def deactivate(self, reason: str = "stopped", *, into: PluginState = _S.INITIALIZED) -> None:
+        """Take no calls any more and stop the plugin's work."""
+
+    async def _release(self) -> None:
+        """Release the object and all that it holds. Whatever fails is reported."""
+        await self._life.release()
+
+    async def _recover(self, step: str, error: BaseException) -> None:
+        """A step failed: release what was made, choose the remedy, tell the others."""
+        failure = getattr(error, "failure", None) or self._failure(step, error)
+        await self._release()
+        remedy = remedy_for(
+            msgspec.structs.replace(failure, operation=step),
+            gave_up_after=self._enough(failure),
+            wanted_active=self.wanted_active,
+            attempts=self._retry.attempts,
+            first=self._house.limits.retry_first,
+            asked=error.retry_after if isinstance(error, NotReady) else None,
+        )
+        self._move(remedy.state, remedy.reason)
+        if remedy.retry_after is not None:
+            self._retry.schedule(remedy.retry_after, remedy.reason)
+        self._announce("on_failed", failure=failure)
+
+    def _enough(self, failure: Failure) -> int | None:
+        """Count the failure; how many there were when that was one too many."""
+        return self._house.limits.give_up_failures if counts_against(failure) and self._give_up.enough() else None
+
+    def _failure(self, step: str, error: BaseException) -> Failure:
+        return Failure(
+            plugin_id=self.ref.plugin_id,
+            tenant_id=self.ref.tenant_id,
+            operation=step,
+            kind=kind_of(error),
+            message=self._house.redact(told(error)),
+            error_type=type(error).__name__,
+        )
+
+    def _struck(self, life: Life, failure: Failure) -> None:
+        """The breaker opened, or the credentials are refused. Too often, and the instance is switched off."""
+        if life is not self._life:
+            return  # the last calls of an object that another one has taken the place of
+        if failure.kind is FailureKind.CREDENTIALS:
+            self._house.run(
+                self._stop_for(failure, _S.AWAITING_SECRET, f"{failure.operation}: {failure.message}"),
+                name=f"await secret {self.ref}",
+            )
+            return
+        _LOG.warning("%s: calls fail, the breaker is open: %s", self.ref, failure)
+        if self._give_up.enough():
+            reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
+            self._house.run(self._stop_for(failure, _S.DISABLED, reason), name=f"give up {self.ref}")
+
+    async def _stop_for(self, failure: Failure, state: PluginState, reason: str, *, barred: bool = False) -> None:
+        async with self.lock:
+            if self.state is not _S.ACTIVE and not (barred and self.state is _S.INITIALIZED):
+                return
+            self.barred = barred
+            await self.deactivate(reason)
+            await self._release()
+            self._move(state, reason)
+            self._announce("on_failed", failure=failure)
+        await self._fell()
