@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import re
 import time
 from typing import Any
@@ -37,7 +39,7 @@ _HOSTILE = [
     "(a+)+$",
     "\x00\t\n",
     "名前🙂",
-    "x" * 100_000,
+    "x" * 3000,
 ]
 
 
@@ -56,6 +58,7 @@ def asked(word: str) -> list[dict[str, Any]]:
         {"kind": "funnel", "steps": [word, {"event": word, "where": where}, "z"], "where": where},
         {"kind": "retention", "event": word, "return_event": word, "where": where},
         {"kind": "sessions", "where": where, "interval": "1d"},
+        {"kind": "paths", "where": where, "by": "k", "start": word},
         {"kind": "timeline", "where": where},
     ]
 
@@ -199,10 +202,120 @@ async def test_retention_and_sessions_and_distinct_counts_and_the_top(shared: An
     assert (await plugin.query({"measure": "p99.9", "field": "ms", **since}))["rows"][0]["value"] > 80_000
 
 
+async def test_comparisons_narrow_a_question(shared: Any) -> None:
+    plugin = await shared.started()
+    await plugin.track_events_batch(
+        [
+            {
+                "event_name": "load",
+                "amount": n,
+                "currency": "EUR",
+                "properties": {"ms": n * 10, "page": f"/a/{n}", "odd": n % 2},
+            }
+            for n in range(10)
+        ]
+        + [{"event_name": "load"}]
+    )
+    for where, count in {
+        '{"ms": {">": 30, "<=": 60}}': 3,
+        '{"amount": {">=": 8}}': 2,
+        '{"page": {"contains": "A/9"}}': 1,
+        '{"page": {"starts_with": "/a"}, "odd": 1}': 5,
+        '{"page": {"matches": "^/a/[0-4]$"}}': 5,
+        '{"page": {"!=": "/a/1"}}': 10,
+        '{"page": {"exists": false}}': 1,
+        '{"page": {"exists": true, "not_in": ["/a/1", "/a/2"]}}': 8,
+        '{"page": {"matches": "(a+)+$"}}': 0,
+        '{"ms": ["10", 20]}': 2,
+    }.items():
+        answer = await plugin.query({"measure": "count", "event_name": "load", "where": json.loads(where)})
+        assert answer["rows"] == [{"value": count}], where
+    many = {"page": [f"/a/{n}" for n in range(900)] + ["x" * 3000]}
+    assert (await plugin.query({"where": many}))["rows"] == [{"value": 10}]
+    for wrong in (
+        {"ms": {">": "1"}},
+        {"ms": {">": float("inf")}},
+        {"ms": {}},
+        {"ms": {"like": "x"}},
+        {"x": "x" * 10**6},
+    ):
+        with pytest.raises(EventError):
+            await plugin.query({"where": wrong})
+
+
+async def test_paths_are_the_ways_within_a_session(shared: Any) -> None:
+    plugin, other = await shared.started("tenant_a"), await shared.started("tenant_b")
+    start = time.time() - 9000
+
+    def way(user: str, *pages: str, at: float = 0) -> list[dict[str, Any]]:
+        return [
+            {"event_name": "view", "user_id": user, "timestamp": start + at + n, "properties": {"page": page}}
+            for n, page in enumerate(pages)
+        ]
+
+    await other.track_events_batch(way("x", "/secret", "/plans"))
+    await other.flush()
+    await plugin.track_events_batch(
+        [
+            *way("a", "/", "/plans", "/plans", "/buy"),
+            *way("b", "/", "/plans", "/help"),
+            *way("b", "/", "/help", at=4000),
+        ]
+    )
+    answer = await plugin.query({"kind": "paths", "by": "page", "depth": 2})
+    assert answer["rows"] == [
+        {"path": ["/", "/plans"], "sessions": 2, "people": 2},
+        {"path": ["/", "/help"], "sessions": 1, "people": 1},
+    ]
+    on = await plugin.query({"kind": "paths", "by": "page", "start": "/plans"})
+    assert [row["path"] for row in on["rows"]] == [["/plans", "/buy"], ["/plans", "/help"]]
+    back = await plugin.query({"kind": "paths", "by": "page", "end": "/help", "depth": 2})
+    assert sorted(row["path"] for row in back["rows"]) == [["/", "/help"], ["/plans", "/help"]]
+
+
+async def test_the_live_stream_shows_new_events_of_the_tenant_and_goes_on_where_it_was(shared: Any) -> None:
+    import aiohttp
+
+    plugin, other = await shared.started("tenant_a"), await shared.started("tenant_b")
+    base = f"http://127.0.0.1:{shared.port}"
+    headers = {"Authorization": f"Bearer key-of-{plugin.api.tenant_id}"}
+
+    async def told(response: aiohttp.ClientResponse, count: int) -> list[tuple[str, str]]:
+        found, last = [], ""
+        async for line in response.content:
+            if line.startswith(b"id: "):
+                last = line[4:].decode().strip()
+            if line.startswith(b"data: "):
+                found.append((json.loads(line[6:])["event_name"], last))
+                if len(found) == count:
+                    break
+        return found
+
+    async with aiohttp.ClientSession(base, headers=headers) as session:
+        async with asyncio.timeout(30), session.get("/v1/stream", params={"where.plan": "gold"}) as response:
+            assert response.content_type == "text/event-stream"
+            await other.track_event({"event_name": "secret", "properties": {"plan": "gold"}})
+            await other.flush()
+            for name, plan in (("a", "gold"), ("b", "basic"), ("c", "gold")):
+                await plugin.track_event({"event_name": name, "properties": {"plan": plan}})
+                await plugin.flush()
+            first = await told(response, 2)
+        assert [name for name, _ in first] == ["a", "c"]
+        again = {"Last-Event-ID": first[0][1]}
+        async with asyncio.timeout(30), session.get("/v1/stream", headers=again) as response:
+            assert {name for name, _ in await told(response, 2)} <= {"a", "b", "c"}
+        async with session.get("/v1/stream", headers={"Last-Event-ID": "x"}) as response:
+            assert response.status == 422
+        async with session.get("/v1/stream", headers={"Authorization": "Bearer nobody"}) as response:
+            assert response.status == 401
+
+
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        ({"kind": "path"}, "kind: 'path' given, expected one of events, funnel, retention, sessions"),
+        ({"kind": "paths", "start": "a", "end": "b"}, "end: 'b' given, expected either 'start' or 'end', not both"),
+        ({"kind": "paths", "depth": 1}, "depth: 1 given, expected a whole number from 2 to 10"),
+        ({"kind": "path"}, "kind: 'path' given, expected one of events, funnel, retention, sessions, paths"),
         ({"kind": "funnel", "steps": ["one"]}, "steps: .* expected a list of 2 to 10 events"),
         ({"kind": "funnel", "steps": ["a", 5]}, "steps: 5 given"),
         ({"kind": "retention"}, "event: nothing given"),

@@ -178,6 +178,12 @@ class Collector:
         """Wait until what was accepted so far can be seen by queries; `False` when the engine is not keeping up or away."""
         return await self.writer.drained(self.config.patience)
 
+    def changes(self) -> object:
+        """Something else whenever new events may have become visible."""
+        if isinstance(self.store.endpoint, EngineProcess):
+            return self.writer.stored_events
+        return time.monotonic()  # other collectors write to the same server
+
     def describe(self) -> dict[str, Any]:
         return {
             "uptime_seconds": round(time.time() - self.started_at, 1),

@@ -24,6 +24,7 @@ from ._schema_routes import schema_routes
 from ._schema_rules import SchemasMissingError
 from .alerts.routes import alert_routes
 from .dashboards.routes import dashboard_routes
+from .questions import SqlMissingError
 from .questions.routes import question_routes
 from .reports.routes import report_routes
 
@@ -60,6 +61,7 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
     StoreRefusedError: (422, "the engine refuses this: {error}", 0),
     ChartsMissingError: (501, "{error}", 0),
     SchemasMissingError: (501, "{error}", 0),
+    SqlMissingError: (501, "{error}", 0),
 }
 _KNOWN_FAILURES: Final = tuple(_FAILURES)
 
@@ -110,7 +112,7 @@ def public_app(collector: Collector) -> web.Application:
             web.get("/v1/whoami", _whoami),
             *event_routes(),
             *schema_routes(),
-            *question_routes(),
+            *question_routes(app),
             *report_routes(),
             *dashboard_routes(),
             *alert_routes(),

@@ -181,10 +181,14 @@ class Server:
     async def _query(self, request: web.Request) -> web.Response:
         if not self._authorised(request):
             return _failed("Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", 401)
-        body = await request.read()
-        sql, form, body = _statement(request.query.get("query", ""), body)
-        settings = {k: v for k, v in request.query.items() if k not in _TRANSPORT and not k.startswith("param_")}
-        params = {k[6:]: v for k, v in request.query.items() if k.startswith("param_")}
+        asked = dict(request.query)
+        if request.content_type.startswith("multipart/"):
+            # What is too long for an address comes as a form.
+            asked |= {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+        body = b"" if request.content_type.startswith("multipart/") else await request.read()
+        sql, form, body = _statement(asked.get("query", ""), body)
+        settings = {k: v for k, v in asked.items() if k not in _TRANSPORT and not k.startswith("param_")}
+        params = {k[6:]: v for k, v in asked.items() if k.startswith("param_")}
         sql = _with_settings(sql.rstrip().rstrip(";"), settings)
         return await self._answer(request, sql, form, body, params)
 

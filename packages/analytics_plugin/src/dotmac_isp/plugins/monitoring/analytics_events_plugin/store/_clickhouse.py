@@ -159,9 +159,13 @@ class Store:
             fmt="JSONEachRow",
         )
 
-    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
-        """Read. `parameters` are bound by the engine (`{name:Type}`), never pasted."""
-        result = await self._call("query", sql, parameters=dict(parameters or {}), settings=dict(_LIMITS))
+    async def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, limits: Mapping[str, Any] | None = None
+    ) -> Rows:
+        """Read. `parameters` are bound by the engine (`{name:Type}`), never pasted; `limits` are narrower than usual."""
+        result = await self._call(
+            "query", sql, parameters=dict(parameters or {}), settings={**_LIMITS, **(limits or {})}
+        )
         return Rows(tuple(result.column_names), result.result_rows)
 
     async def ping(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ._ask import Answer, Questions
+from ._filters import Wanted, filters, where_of
+from ._free import SqlMissingError, free_sql
 from ._journeys import KINDS, Journey, build_journey, parse_journey, travel
-from ._query import MEASURES, Query, Sql, build, filters, parse_query, scope, where_of
+from ._query import MEASURES, Query, Sql, aggregate, build, fits_rollup, parse_query, scope
 
 __all__ = [
     "KINDS",
@@ -14,9 +16,14 @@ __all__ = [
     "Query",
     "Questions",
     "Sql",
+    "SqlMissingError",
+    "Wanted",
+    "aggregate",
     "build",
     "build_journey",
     "filters",
+    "fits_rollup",
+    "free_sql",
     "parse_journey",
     "parse_query",
     "scope",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ...store import StoreRefusedError, StoreUnavailableError
 from ._query import Query, Sql, build
 
 if TYPE_CHECKING:
@@ -16,7 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Questions"]
 
-_MINUTE: Final = 60
+_OVER_LIMIT: Final = ("TIMEOUT_EXCEEDED", "MEMORY_LIMIT_EXCEEDED", "TOO_MANY_ROWS", "TOO_SLOW")
+#: Beside those of every question: read only, so much time, memory and data.
+_FREE_LIMITS: Final = {
+    "readonly": 2,
+    "max_execution_time": 10,
+    "max_memory_usage": 1_000_000_000,
+    "max_rows_to_read": 200_000_000,
+    "max_result_rows": 20_000,
+    "max_result_bytes": 64_000_000,
+    "result_overflow_mode": "throw",
+    "max_ast_elements": 20_000,
+    "max_subquery_depth": 20,
+    "allow_introspection_functions": 0,
+}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +64,16 @@ class Questions:
         """Run a statement that was made with `scope`."""
         return await self._store.query(sql.text, sql.parameters)
 
+    async def free(self, sql: Sql) -> Answer:
+        """Run a statement that `free_sql` let pass, with limits, and so that it cannot change anything."""
+        try:
+            rows = await self._store.query(sql.text, sql.parameters, _FREE_LIMITS)
+        except StoreUnavailableError as error:
+            if any(word in str(error) for word in _OVER_LIMIT):
+                raise StoreRefusedError(f"the question takes more time or memory than it may: {error}") from error
+            raise
+        return Answer(columns=rows.columns, rows=[_plain_row(rows.columns, row) for row in rows.rows])
+
     async def table(self, sql: Sql) -> Answer:
         rows = await self.run(sql)
         return Answer(columns=rows.columns, rows=[_plain_row(rows.columns, row) for row in rows.rows])
@@ -66,4 +90,6 @@ def _plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int)) else str(value)

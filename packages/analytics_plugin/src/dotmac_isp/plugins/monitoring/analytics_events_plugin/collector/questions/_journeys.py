@@ -11,28 +11,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..._plain import EventError, as_mapping
+from ..._plain import EventError, as_mapping, plain
 from ..._times import moment, span
 from ...store import EVENTS
 from ._ask import Answer
-from ._query import Sql, filters, scope, where_of
+from ._filters import Wanted, dimension, expression, filters, where_of
+from ._query import Sql, scope
 
 if TYPE_CHECKING:
     from ._ask import Questions
 
-__all__ = ["KINDS", "Journey", "build_journey", "parse_journey", "travel"]
+__all__ = ["KINDS", "Journey", "as_events", "build_journey", "parse_journey", "timeline_columns", "travel"]
 
 PERSON: Final = "multiIf(user_id != '', user_id, customer_id != '', customer_id, session_id)"
-KINDS: Final = ("funnel", "retention", "sessions", "timeline")
+KINDS: Final = ("funnel", "retention", "sessions", "paths", "timeline")
 _SPAN: Final = 7 * 86400.0
 _MOST_LINES: Final = 1000
 _MOST_STEPS: Final = 10
 _MOST_PERIODS: Final = 31
 _MOST_DAYS: Final = 366
+_MOST_NAME: Final = 4000
 _FIELDS: Final = {
     "funnel": frozenset({"steps", "window"}),
     "retention": frozenset({"event", "return_event", "periods", "period"}),
     "sessions": frozenset({"gap", "interval"}),
+    "paths": frozenset({"start", "end", "by", "depth", "gap", "limit"}),
     "timeline": frozenset({"limit"}),
 }
 _COMMON: Final = frozenset({"kind", "since", "until", "where"})
@@ -43,7 +46,7 @@ class Step(msgspec.Struct, frozen=True):
     """An event, by name or type, with conditions of its own."""
 
     event: str
-    where: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    where: dict[str, Wanted] = msgspec.field(default_factory=dict)
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +55,7 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     since: float
     until: float
-    where: dict[str, list[str]]
+    where: dict[str, Wanted]
     steps: tuple[Step, ...] = ()
     window: float = 86400.0
     periods: tuple[int, ...] = ()
@@ -60,6 +63,11 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     gap: float = 1800.0
     interval: int = 0
     limit: int = 100
+    #: Paths: from the first of these in a session, or up to it; what a step is called by; how many steps.
+    start: str = ""
+    end: str = ""
+    by: str = "event_name"
+    depth: int = 5
 
 
 def parse_journey(raw: object, *, now: float | None = None) -> Journey:
@@ -89,7 +97,25 @@ def parse_journey(raw: object, *, now: float | None = None) -> Journey:
         gap=span(given.get("gap", 1800), "gap"),
         limit=_timeline_limit(given.get("limit", 100)),
         interval=max(interval, int((until - since) / 1000)) if interval else 0,
+        start=_end_of_path(given, "start"),
+        end=_end_of_path(given, "end"),
+        by=dimension(given.get("by", "event_name"), "by"),
+        depth=_depth(given.get("depth", 5)),
     )
+
+
+def _end_of_path(given: Mapping[str, Any], field: str) -> str:
+    if field not in given:
+        return ""
+    if field == "end" and "start" in given:
+        raise EventError("end", given["end"], "either 'start' or 'end', not both")
+    return _name(given[field], field)
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 < value <= _MOST_STEPS:
+        raise EventError("depth", value, f"a whole number from 2 to {_MOST_STEPS}")
+    return value
 
 
 def _steps(given: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -111,9 +137,9 @@ def _step(value: object, field: str) -> Step:
 
 
 def _name(value: object, field: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _MOST_NAME:
         raise EventError(field, value, 'the name of an event, or {"event": name, "where": {…}}')
-    return value
+    return str(plain(value, field))
 
 
 def _periods(value: object) -> tuple[int, ...]:
@@ -197,10 +223,41 @@ def _sessions(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     )
 
 
+def _paths(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
+    """The ways that people go within a session: the same step twice in a row is one."""
+    values["gap"] = int(journey.gap * 1000)
+    name = expression(journey.by, "by", values)
+    cut = "steps"
+    if journey.start:
+        values["start"] = journey.start
+        cut = "arraySlice(steps, indexOf(steps, {start:String}))"
+    elif journey.end:
+        values["end"] = journey.end
+        cut = f"arraySlice(arraySlice(steps, 1, indexOf(steps, {{end:String}})), -{journey.depth})"
+    known = {"start": "has(steps, {start:String})", "end": "has(steps, {end:String})"}
+    only = next((known[key] for key in known if key in values), "1")
+    return Sql(
+        f"SELECT arraySlice({cut}, 1, {journey.depth}) AS path, count() AS sessions, uniqExact(person) AS people FROM ("  # noqa: S608 - bound
+        "SELECT person, arrayCompact(arrayMap(x -> x.2, part)) AS steps FROM ("
+        "SELECT person, arrayJoin(arraySplit((x, pause) -> pause > {gap:Int64}, seen, arrayDifference(seen.1))) AS part FROM ("
+        f"SELECT {PERSON} AS person, arraySort(groupArray(100000)((toUnixTimestamp64Milli(timestamp), ifNull({name}, '')))) AS seen "
+        f"FROM {EVENTS} WHERE {condition} AND ifNull({name}, '') != '' GROUP BY person))) "
+        f"WHERE {only} GROUP BY path ORDER BY sessions DESC, path LIMIT {journey.limit}",
+        values,
+    )
+
+
+def timeline_columns() -> str:
+    """Everything of an event; amounts as exact text."""
+    return (
+        "event_id, event_name, event_type, category, severity, timestamp, user_id, customer_id, session_id, device_id, "
+        "source, toString(amount) AS money, currency, tags, toJSONString(properties) AS told"
+    )
+
+
 def _timeline(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     return Sql(
-        "SELECT event_id, event_name, event_type, category, severity, timestamp, user_id, customer_id, session_id, device_id, "  # noqa: S608 - bound
-        f"source, toString(amount) AS money, currency, tags, toJSONString(properties) AS told FROM {EVENTS} "
+        f"SELECT {timeline_columns()} FROM {EVENTS} "  # noqa: S608 - bound
         f"WHERE {condition} ORDER BY timestamp DESC, event_id DESC LIMIT {journey.limit}",
         values,
     )
@@ -210,6 +267,7 @@ _BUILDERS: Final[dict[str, Callable[[Journey, str, dict[str, Any]], Sql]]] = {
     "funnel": _funnel,
     "retention": _retention,
     "sessions": _sessions,
+    "paths": _paths,
     "timeline": _timeline,
 }
 
@@ -226,10 +284,10 @@ async def travel(journey: Journey, questions: Questions) -> Answer:
             columns=tuple(names.get(column, column) for column in answer.columns),
             rows=[{names.get(key, key): value for key, value in row.items()} for row in answer.rows],
         )
-    return _as_events(answer) if journey.kind == "timeline" else answer
+    return as_events(answer) if journey.kind == "timeline" else answer
 
 
-def _as_events(answer: Answer) -> Answer:
+def as_events(answer: Answer) -> Answer:
     """Amounts stay text, exact; properties are what they were."""
     names = {"money": "amount", "told": "properties"}
     rows = [

@@ -16,45 +16,19 @@ import msgspec
 from ..._plain import EventError, as_mapping
 from ..._times import clock_text, moment, span
 from ...store import EVENTS, PER_MINUTE
+from ._filters import COLUMNS, PATH, Wanted, dimension, expression, filters, listed, texts, where_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MEASURES", "Query", "Sql", "build", "filters", "parse_query", "scope", "where_of"]
+__all__ = ["MEASURES", "Query", "Sql", "aggregate", "build", "fits_rollup", "parse_query", "scope"]
 
-_COLUMNS: Final = frozenset(
-    [
-        "event_name",
-        "event_type",
-        "category",
-        "severity",
-        "user_id",
-        "customer_id",
-        "session_id",
-        "device_id",
-        "source",
-        "currency",
-    ]
-)
-_PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MAX_ROWS: Final = 10_000
 _DAY: Final = 86400.0
-#: What can be measured: SQL with `{x}` for the number that is measured.
-_NUMERIC: Final = {
-    "sum": "sum({x})",
-    "avg": "avg({x})",
-    "min": "min({x})",
-    "max": "max({x})",
-}
-_COUNTING: Final = {
-    "count": "count()",
-    "unique_users": "uniqExactIf(user_id, user_id != '')",
-    "unique_customers": "uniqExactIf(customer_id, customer_id != '')",
-    "unique_sessions": "uniqExactIf(session_id, session_id != '')",
-    "unique_devices": "uniqExactIf(device_id, device_id != '')",
-}
+_NUMERIC: Final = ("sum", "avg", "min", "max")
+_COUNTING: Final = ("count", "unique_users", "unique_customers", "unique_sessions", "unique_devices")
 #: Different values of a column or property: exactly, or to about a percent in bounded memory.
-_DISTINCT: Final = {"unique": "uniqExactIf({x}, {x} != '')", "approx_unique": "uniqCombined64If({x}, {x} != '')"}
+_DISTINCT: Final = {"unique": "uniqExactIf", "approx_unique": "uniqCombined64If"}
 MEASURES: Final = (*_COUNTING, *_DISTINCT, *_NUMERIC, "p50", "p90", "p95", "p99")
 #: Any percentile: `p99.9`.
 _PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,4})?)")
@@ -105,7 +79,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     #: `amount`, or the path of a number in the properties.
     field: str = ""
     #: Column, or `properties.path`, to the values that are wanted.
-    where: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    where: dict[str, Wanted] = msgspec.field(default_factory=dict)
     group_by: tuple[str, ...] = ()
     interval: int = 0
     limit: int = 1000
@@ -118,7 +92,7 @@ def parse_query(raw: object, *, now: float | None = None, default_span: float = 
         _QUERY_ALIASES.get(key, key): value for key, value in as_mapping(raw, "query").items() if value is not None
     }
     given.pop("kind", None)
-    unknown = given.keys() - _COLUMNS - set(Query.__struct_fields__)
+    unknown = given.keys() - COLUMNS - set(Query.__struct_fields__)
     if unknown:
         raise EventError(sorted(unknown)[0], given[sorted(unknown)[0]], "one of " + ", ".join(_known_fields()))
     until = moment(given["until"], "until", now=clock) if "until" in given else clock + 1
@@ -133,66 +107,38 @@ def parse_query(raw: object, *, now: float | None = None, default_span: float = 
         measure=measure,
         field=_field(given, measure),
         where=where,
-        group_by=tuple(_dimension(item, "group_by") for item in _listed(given.get("group_by"))),
+        group_by=tuple(dimension(item, "group_by") for item in listed(given.get("group_by"))),
         interval=_bounded_interval(interval, until - since),
         limit=_limit(given.get("limit")),
     )
 
 
 def _known_fields() -> list[str]:
-    return sorted(_COLUMNS | set(Query.__struct_fields__))
+    return sorted(COLUMNS | set(Query.__struct_fields__))
 
 
-def _measure(given: Mapping[str, Any]) -> tuple[str, dict[str, list[str]]]:
+def _measure(given: Mapping[str, Any]) -> tuple[str, dict[str, Wanted]]:
     """The measure and the filters. A measure that is none is taken as the name of an event to count."""
     where = where_of(given.get("where"))
-    where |= {key: _texts(value, key) for key, value in given.items() if key in _COLUMNS}
+    where |= {key: texts(value, key) for key, value in given.items() if key in COLUMNS}
     measure = str(given.get("measure", "count"))
     known = _MEASURE_ALIASES.get(measure.lower(), measure.lower())
     if known in MEASURES or _PERCENTILE.fullmatch(known):
         return known, where
     if "event_name" in where:
         raise EventError("measure", measure, "one of " + ", ".join(MEASURES))
-    return "count", {**where, "event_name": [measure]}
-
-
-def where_of(value: object) -> dict[str, list[str]]:
-    """Conditions: column or property path to the wanted value or values. Raises `EventError`."""
-    return {_dimension(key, "where"): _texts(item, str(key)) for key, item in as_mapping(value or {}, "where").items()}
+    return "count", {**where, "event_name": texts(measure, "measure")}
 
 
 def _field(given: Mapping[str, Any], measure: str) -> str:
     if measure in _COUNTING:
         return ""
     if measure in _DISTINCT:
-        return _dimension(given.get("field") or "user_id", "field")
+        return dimension(given.get("field") or "user_id", "field")
     field = str(given.get("field") or "amount").removeprefix("properties.")
-    if not _PATH.fullmatch(field):
+    if not PATH.fullmatch(field):
         raise EventError("field", field, "'amount' or the path of a number in the properties")
     return field
-
-
-def _listed(value: object) -> list[Any]:
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-
-
-def _texts(value: object, field: str) -> list[str]:
-    items = _listed(value)
-    if not items or not all(isinstance(item, (str, int, float, bool)) for item in items):
-        raise EventError(field, value, "a text or a list of texts")
-    return [("true" if item else "false") if isinstance(item, bool) else str(item) for item in items]
-
-
-def _dimension(value: object, field: str) -> str:
-    name = str(value)
-    if name in _COLUMNS:
-        return name
-    path = name.removeprefix("properties.")
-    if not _PATH.fullmatch(path):
-        raise EventError(field, value, "a column (" + ", ".join(sorted(_COLUMNS)) + ") or 'properties.<path>'")
-    return f"properties.{path}"
 
 
 def _bounded_interval(interval: int, width: float) -> int:
@@ -218,7 +164,7 @@ def scope(tenant: str, since: float, until: float, column: str = "timestamp") ->
 
 def build(query: Query, tenant: str) -> Sql:
     """The statement for a query. Columns: `time` (with an interval), the groups by their names, `value`."""
-    rollup = _fits_rollup(query)
+    rollup = fits_rollup(query)
     condition, values = scope(tenant, query.since, query.until, "minute" if rollup else "timestamp")
     conditions = [condition, *filters(query.where, "w", values)]
     columns, groups = _columns(query, rollup, values)
@@ -231,16 +177,6 @@ def build(query: Query, tenant: str) -> Sql:
     )
 
 
-def filters(where: Mapping[str, list[str]], prefix: str, values: dict[str, Any]) -> list[str]:
-    """A condition for each entry; paths and wanted values go into `values`, under names that begin with `prefix`."""
-    conditions: list[str] = []
-    for index, (dimension, wanted) in enumerate(where.items()):
-        name = f"{prefix}{index}"
-        conditions.append(f"{_expression(dimension, name, values)} IN {{{name}v:Array(String)}}")
-        values[f"{name}v"] = wanted
-    return conditions
-
-
 def _columns(query: Query, rollup: bool, values: dict[str, Any]) -> tuple[list[str], list[str]]:
     columns: list[str] = []
     groups: list[str] = []
@@ -248,38 +184,46 @@ def _columns(query: Query, rollup: bool, values: dict[str, Any]) -> tuple[list[s
         column = "minute" if rollup else "timestamp"
         columns.append(f"toStartOfInterval({column}, INTERVAL {query.interval} SECOND, 'UTC') AS time")
         groups.append("time")
-    for index, dimension in enumerate(query.group_by):
-        columns.append(f"{_expression(dimension, f'g{index}', values)} AS group_{index}")
+    for index, name in enumerate(query.group_by):
+        columns.append(f"{expression(name, f'g{index}', values)} AS group_{index}")
         groups.append(f"group_{index}")
     columns.append(f"{_value(query, rollup, values)} AS value")
     return columns, groups
 
 
-def _expression(dimension: str, parameter: str, values: dict[str, Any]) -> str:
-    if dimension in _COLUMNS:
-        return f"toString({dimension})"
-    values[parameter] = dimension.removeprefix("properties.")
-    return f"toString(getSubcolumn(properties, {{{parameter}:String}}))"
-
-
 def _value(query: Query, rollup: bool, values: dict[str, Any]) -> str:
+    return aggregate(query, "", "field", values, rollup=rollup)
+
+
+def aggregate(query: Query, condition: str, name: str, values: dict[str, Any], *, rollup: bool) -> str:
+    """The SQL of the measure over the rows that fulfil `condition` (empty: all); what is bound goes into `values` under `name`."""
+    when = condition or "1"
+    if query.measure == "count":
+        column = "sumIf(events, {when})" if rollup else "countIf({when})"
+        return column.format(when=when) if condition else ("sum(events)" if rollup else "count()")
     if query.measure in _COUNTING:
-        return "sum(events)" if rollup else _COUNTING[query.measure]
+        column = f"{query.measure.removeprefix('unique_').removesuffix('s')}_id"
+        return f"uniqExactIf({column}, {column} != '' AND {when})"
     if query.measure in _DISTINCT:
-        return _DISTINCT[query.measure].format(x=_expression(query.field, "field", values))
+        text = expression(query.field, name, values)
+        return f"{_DISTINCT[query.measure]}({text}, {text} != '' AND {when})"
+    return f"{_numeric(query)}({_number(query, name, values)}, {when})"
+
+
+def _numeric(query: Query) -> str:
+    percentile = _PERCENTILE.fullmatch(query.measure)
+    return f"quantileIf({float(percentile.group(1)) / 100:.6f})" if percentile else f"{query.measure}If"
+
+
+def _number(query: Query, name: str, values: dict[str, Any]) -> str:
     if query.field == "amount":
         # Sums of money stay decimal in the engine; a quantile needs a float.
-        number = "amount" if query.measure in {"sum", "min", "max"} else "toFloat64(amount)"
-    else:
-        values["field"] = query.field
-        number = "toFloat64OrNull(toString(getSubcolumn(properties, {field:String})))"
-    percentile = _PERCENTILE.fullmatch(query.measure)
-    if percentile:
-        return f"quantile({float(percentile.group(1)) / 100:.6f})({number})"
-    return _NUMERIC[query.measure].format(x=number)
+        return "amount" if query.measure in {"sum", "min", "max"} else "toFloat64(amount)"
+    values[name] = query.field
+    return f"toFloat64OrNull(toString(getSubcolumn(properties, {{{name}:String}})))"
 
 
-def _fits_rollup(query: Query) -> bool:
+def fits_rollup(query: Query) -> bool:
     """Whether the counts per minute can answer: nothing but names and categories, and whole minutes."""
     dimensions = {*query.where, *query.group_by}
     whole = query.since % 60 == 0 and query.until % 60 == 0 and query.interval % 60 == 0
