@@ -144,8 +144,8 @@ def test_traps_from_the_uplink_need_no_subscriber_port() -> None:
         ("UpdateDevicePmConfigs", device_pb2.PmConfigs(id="x")),
         ("GetExtValue", extensions_pb2.ValueSpecifier()),
         ("ActivateImage", device_pb2.DeviceImageRequest()),
-        ("DeleteDevice", None),
-        ("ReceiveChangeEvents", None),
+        ("SimulateAlarm", None),
+        ("ReceivePacketsIn", None),
     ],
 )
 def test_calls_that_the_plugin_does_not_make_are_refused(rpc: str, request_: Any) -> None:

@@ -6,6 +6,7 @@ answers the same way twice (an OLT that exists is found, a flow that is listed i
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -16,15 +17,15 @@ from google.protobuf.empty_pb2 import Empty
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 from voltha_protos import common_pb2, extensions_pb2_grpc, voltha_pb2_grpc
 
+from dotmac_isp.plugins.core.model import Secret
+
 from ._device import DeviceView, from_proto
 from ._errors import DeviceNotFoundError, VolthaCredentialsError, VolthaUnavailableError
 from ._failures import classify
 from ._guard import admit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from dotmac_isp.plugins.core.model import Secret
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["Endpoint", "Login", "VolthaClient"]
 
@@ -55,6 +56,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = False
     #: PEM certificates of the authorities to trust; empty: the system's.
     authorities: bytes = b""
+    #: PEM of the client's certificate and of its key; both or none.
+    certificate: bytes = b""
+    key: Secret | None = None
 
 
 class Login:
@@ -88,7 +92,11 @@ class VolthaClient:
         self._call_timeout: Final = call_timeout
         options = [*_OPTIONS, *endpoint.options]
         if endpoint.tls:
-            trust = grpc.ssl_channel_credentials(root_certificates=endpoint.authorities or None)
+            trust = grpc.ssl_channel_credentials(
+                root_certificates=endpoint.authorities or None,
+                private_key=endpoint.key.reveal().encode() if endpoint.key is not None else None,
+                certificate_chain=endpoint.certificate or None,
+            )
             self._channel = grpc.aio.secure_channel(endpoint.target, trust, options=options)
         else:
             self._channel = grpc.aio.insecure_channel(endpoint.target, options=options)
@@ -139,6 +147,32 @@ class VolthaClient:
             code = error.code().name
             self.failures[code] += 1
             raise classify(rpc, code, error.details() or "", target=self.endpoint.label) from None
+
+    async def stream(self, rpc: str, *, opened: Callable[[], None]) -> AsyncIterator[Any]:
+        """Read a stream of VolthaService until VOLTHA ends it; `opened` is called when it is. Raises an error of `_errors`."""
+        admit(rpc, Empty())
+        pair = await self._login.pair()
+        self.calls[rpc] += 1
+        await self._connected(rpc)
+        call = getattr(self._stub, rpc)(Empty(), metadata=_metadata(pair))
+        try:
+            # Go's server sends its metadata with the first message only; being connected is all that can be waited for.
+            opened()
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            self.failures[code] += 1
+            raise classify(rpc, code, error.details() or "", target=self.endpoint.label) from None
+        finally:
+            call.cancel()
+
+    async def _connected(self, rpc: str) -> None:
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                await self._channel.channel_ready()
+        except (TimeoutError, grpc.aio.UsageError):  # the latter: this client was closed meanwhile
+            raise classify(rpc, "UNAVAILABLE", "no connection", target=self.endpoint.label) from None
 
     async def devices(self) -> list[DeviceView]:
         """All OLTs and ONUs."""

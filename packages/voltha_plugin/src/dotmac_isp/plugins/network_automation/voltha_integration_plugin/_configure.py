@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._device import DeviceView
     from ._session import Session
 
-__all__ = ["DeviceConfig", "configure"]
+__all__ = ["DeviceConfig", "configure", "configure_enabled"]
 
 _EXAMPLE: Final = 'For example {"enabled": false}, and for an OLT also {"pon_ports": {"0": true}} or {"host_and_port": "10.0.0.5:9191"}'
 
@@ -68,12 +68,13 @@ async def configure(session: Session, device: DeviceView, config: DeviceConfig, 
     if config.host_and_port is not None:
         await change_address(session, device, config.host_and_port, follower)
     if config.enabled is not None:
-        await _switch(session, device, enabled=config.enabled, follower=follower)
+        await configure_enabled(session, device, enabled=config.enabled, follower=follower)
     for index, on in config.pon_ports.items():
         await switch_pon(session, device, pon_port_no(index), enabled=on, follower=follower)
 
 
-async def _switch(session: Session, device: DeviceView, *, enabled: bool, follower: Follower) -> None:
+async def configure_enabled(session: Session, device: DeviceView, *, enabled: bool, follower: Follower) -> None:
+    """Enable or disable a device and wait until it is so."""
     if enabled and device.admin != "ENABLED":
         await enable(session, device)
     elif not enabled and device.admin != "DISABLED":

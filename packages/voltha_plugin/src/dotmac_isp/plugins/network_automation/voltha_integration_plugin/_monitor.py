@@ -1,7 +1,7 @@
 """Looking at all devices again and again, and telling the tenant's other plugins what changed.
 
-VOLTHA's change stream has one consumer only (section 1.2), so it is left to whoever programs flows; this polls ListDevices, by
-interval and soon after each command, more often while things move. Events are relayed by one task, so they keep their order.
+This polls ListDevices, by interval, soon after each command and change event, and more often while things move; the change stream
+itself has one consumer only (section 1.2) and may be somebody else's. Events are relayed by one task, so they keep their order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _QUEUE: Final = 10_000
 
 
 class Monitor:
-    """One tenant's view of its devices. `look` lists them, `relay` tells one event, `interval` gives seconds."""
+    """One tenant's view of its devices. `look` lists them, `relay` tells one event, `interval` gives seconds.
+
+    `seen` gets each list after it was compared.
+    """
 
     def __init__(
         self,
@@ -41,7 +44,9 @@ class Monitor:
         source: str,
         tenant_id: str | None,
         logger: logging.LoggerAdapter[logging.Logger],
+        seen: Callable[[list[DeviceView]], Awaitable[None]] | None = None,
     ) -> None:
+        self._seen: Final = seen
         self._look: Final = look
         self._relay: Final = relay
         self._interval: Final = interval
@@ -98,6 +103,8 @@ class Monitor:
         self._queue.extend(found)
         grown = _SOON if asked or found else self._pause * _GROWTH
         self._pause = min(grown, self._interval())
+        if self._seen is not None:
+            await self._seen(now)
 
     async def _tell_all(self) -> None:
         while self._queue:

@@ -25,12 +25,22 @@ if TYPE_CHECKING:
     from ._device import DeviceView
     from ._session import Session
 
-__all__ = ["check_address", "enable", "provision_olt"]
+__all__ = [
+    "change_address",
+    "check_address",
+    "check_olt_address",
+    "create_olt",
+    "enable",
+    "is_mac",
+    "provision_olt",
+    "switch_pon",
+]
 
 _ADDRESS: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?):(?P<port>\d{1,5})"
 )
 _LAST_PORT: Final = 65535
+_MAC: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 def check_address(value: object) -> str:
@@ -44,10 +54,28 @@ def check_address(value: object) -> str:
     return match.string
 
 
+def is_mac(address: str) -> bool:
+    """Whether an OLT's address is its MAC address."""
+    return _MAC.fullmatch(address) is not None
+
+
+def check_olt_address(value: object) -> str:
+    """An OLT's `host:port` or MAC address as VOLTHA knows it, or `ServiceConfigError`."""
+    if isinstance(value, str) and is_mac(value):
+        return value.lower()
+    return check_address(value)
+
+
+async def create_olt(session: Session, address: str, device_type: str) -> tuple[DeviceView, bool]:
+    """Create the OLT where it is not there; gives it and whether it was made."""
+    address = check_olt_address(address)
+    await _require_type(session, device_type)
+    return await _find_or_create(session, address, device_type)
+
+
 async def provision_olt(session: Session, address: str, device_type: str, follower: Follower) -> dict[str, Any]:
     """Create the OLT where it is not there, enable it where it is not enabled, and follow it until it works."""
-    await _require_type(session, device_type)
-    olt, created = await _find_or_create(session, address, device_type)
+    olt, created = await create_olt(session, address, device_type)
     if olt.admin in ("PREPROVISIONED", "DISABLED"):
         await enable(session, olt)
     olt, nni_ports = await follower.until(
@@ -75,7 +103,8 @@ async def _find_or_create(session: Session, address: str, device_type: str) -> t
     created = False
     if olt is None:
         try:
-            request = device_pb2.Device(type=device_type, host_and_port=address)
+            where = {"mac_address": address} if is_mac(address) else {"host_and_port": address}
+            request = device_pb2.Device(type=device_type, **where)
             made = await session.client.call("CreateDevice", request)
             created = True
             olt = await session.client.device(made.id)
@@ -92,7 +121,12 @@ async def _find_or_create(session: Session, address: str, device_type: str) -> t
 
 
 async def _by_address(session: Session, address: str) -> DeviceView | None:
-    return next((each for each in await session.devices() if each.is_olt and each.host_and_port == address), None)
+    return next((each for each in await session.devices() if each.is_olt and _is_at(each, address)), None)
+
+
+def _is_at(olt: DeviceView, address: str) -> bool:
+    # An OLT that works brings its own MAC address, whatever it was created with.
+    return address in (olt.host_and_port, olt.mac_address.lower())
 
 
 async def enable(session: Session, device: DeviceView) -> None:

@@ -10,6 +10,8 @@ from dotmac_isp.plugins.core.base import NetworkAutomationPlugin
 from dotmac_isp.plugins.core.errors import LifecycleError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
+from .devices._methods import DeviceMethods
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from dotmac_isp.plugins.core.model import Device, DeviceStatus, PluginContext, SettingChange
 
     from ._work import Work
+    from .stacks._stacks import Stacks
 
 __all__ = ["VolthaIntegrationPlugin"]
 
@@ -26,12 +29,16 @@ _CONNECTION: Final = {
     "voltha_port",
     "voltha_tls",
     "voltha_tls_ca",
+    "voltha_tls_certificate",
+    "voltha_tls_key",
     "call_timeout",
     "retry_time",
 }
 
+_STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
-class VolthaIntegrationPlugin(NetworkAutomationPlugin):
+
+class VolthaIntegrationPlugin(DeviceMethods, NetworkAutomationPlugin):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
     `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is
@@ -41,13 +48,17 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
 
     def __init__(self, api: PluginAPI) -> None:
         super().__init__(api)
-        self._active: Work | None = None
+        self._active: Stacks | None = None
 
     @property
-    def _work(self) -> Work:
+    def _stacks(self) -> Stacks:
         if self._active is None:
             raise LifecycleError("the VOLTHA plugin is not active", remedy="Start it before calling it")
         return self._active
+
+    @property
+    def _work(self) -> Work:
+        return self._stacks.primary
 
     async def initialize(self) -> None:
         """Nothing but what the host did already: settings are valid, the secrets exist."""
@@ -55,14 +66,14 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
     async def activate(self) -> None:
         """Connect. Raises `VolthaUnavailableError` (not ready) and `VolthaCredentialsError`; missing adapters degrade health."""
         # 0.3 s of protobuf classes: not on the event loop.
-        module = await asyncio.to_thread(importlib.import_module, "._work", __package__)
-        self._active = await module.begin_work(self.api)
+        module = await asyncio.to_thread(importlib.import_module, ".stacks._stacks", __package__)
+        self._active = await module.open_stacks(self.api)
 
     async def deactivate(self) -> None:
         """Stop watching and disconnect. Devices and services stay as they are."""
-        work, self._active = self._active, None
-        if work is not None:
-            await work.stop(_STOP_GRACE)
+        stacks, self._active = self._active, None
+        if stacks is not None:
+            await stacks.stop(_STOP_GRACE)
 
     async def cleanup(self) -> None:
         """Disconnect, in case that `deactivate` did not run."""
@@ -83,21 +94,27 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         if self._active is None:
             return
         keys = {change.key for change in changes}
-        if keys & _CONNECTION:
-            await self._active.reconnect()
-        elif "kafka_bootstrap" in keys:
-            await self._active.reread_events()
-        else:
-            self._active.look_soon()
+        if keys & _STACKS:
+            former, self._active = self._active, None
+            await former.stop(_STOP_GRACE)
+            await self.activate()
+            return
+        for work in self._active.works:
+            if keys & _CONNECTION:
+                await work.reconnect()
+            elif "kafka_bootstrap" in keys:
+                await work.reread_events()
+            else:
+                work.look_soon()
 
     async def on_secret_rotated(self, name: str) -> None:  # noqa: ARG002 - both secrets are read again
         """Use the new credentials from the next call on; calls under way are not touched."""
-        if self._active is not None:
-            self._active.forget_login()
+        for work in () if self._active is None else self._active.works:
+            work.forget_login()
 
     async def discover_devices(self, context: PluginContext | None = None) -> list[Device]:  # noqa: ARG002
         """All OLTs and ONUs: ids, serial numbers, states, places."""
-        return await self._work.discover()
+        return [device for work in self._stacks.works for device in await work.discover()]
 
     async def get_device_status(
         self,
@@ -105,7 +122,7 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         context: PluginContext | None = None,  # noqa: ARG002
     ) -> DeviceStatus | None:
         """One device with its ports (and an ONU's subscribers), or `None` when VOLTHA has no such device."""
-        return await self._work.status(device_id)
+        return await (await self._stacks.holding(device_id)).status(device_id)
 
     async def configure_device(
         self,
@@ -117,19 +134,20 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
 
         `True` when the device was seen to be so; `None` when VOLTHA has no such device.
         """
-        return await self._work.configure(device_id, config, context)
+        return await (await self._stacks.holding(device_id)).configure(device_id, config, context)
 
     async def provision_olt(
         self,
         host_and_port: str,
         device_type: str = "openolt",
         context: PluginContext | None = None,
+        stack: str | None = None,
     ) -> dict[str, Any]:
-        """Create and enable an OLT, and wait until it is active with its logical device. Asking twice is no error.
+        """Create and enable an OLT (`host:port` or MAC address) on a stack, and wait until it is active with its logical device. Asking twice is no error.
 
         Gives the device, and `created`, `logical_device_id`, `nni_ports`, `onus` (how many are known right now).
         """
-        return await self._work.provision_olt(host_and_port, device_type, context)
+        return await self._stacks.named(stack).provision_olt(host_and_port, device_type, context)
 
     async def provision_onu(
         self,
@@ -144,7 +162,8 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         VOLTHA discovers ONUs itself; `pon_port` (index, port number or label) and `onu_id` say where it should be, `None`:
         anywhere. Raises `WrongPlaceError` that says where it really is.
         """
-        return await self._work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
+        work = await self._stacks.holding(parent_device_id)
+        return await work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
 
     async def add_subscriber_flow(
         self,
@@ -158,7 +177,9 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         `service_config` is what `ServiceConfig` describes. Asking twice changes nothing (`created` is then false) but for
         repairing what an ONU lost; other values for the same UNI replace the service.
         """
-        return await self._work.add_service(device_id, subscriber_id, service_config, context)
+        return await (await self._stacks.holding(device_id)).add_service(
+            device_id, subscriber_id, service_config, context
+        )
 
     async def remove_subscriber_flow(
         self,
@@ -170,11 +191,14 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
 
         Gives `removed`, `services`, `flows`, `meters`; asking for what is not there is no error.
         """
-        return await self._work.remove_service(device_id, subscriber_id, context)
+        work = await self._stacks.serving(subscriber_id)
+        return await work.remove_service(device_id, subscriber_id, context)
 
     async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """The services that are remembered, of all devices or of one OLT or ONU."""
-        return await self._work.services(device_id)
+        if device_id is not None:
+            return await (await self._stacks.holding(device_id)).services(device_id)
+        return [service for work in self._stacks.works for service in await work.services(None)]
 
     async def collect_metrics(
         self,
@@ -201,7 +225,7 @@ class VolthaIntegrationPlugin(NetworkAutomationPlugin):
         Walks from the service over flows and meters to ONU, PON, neighbours and OLT with at most nine calls to VOLTHA. With Kafka it
         tells an ONU without power from a cut fibre.
         """
-        return await self._work.diagnose(subscriber_id)
+        return await (await self._stacks.serving(subscriber_id)).diagnose(subscriber_id)
 
     async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """The alarms that are raised, of all devices or of one OLT (with its ONUs) or ONU, oldest first.

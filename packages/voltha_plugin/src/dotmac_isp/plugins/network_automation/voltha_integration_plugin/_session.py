@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from dotmac_isp.plugins.core.model import Secret
+
 from ._client import Endpoint, Login, VolthaClient, identified
 from ._device import DeviceView, from_proto
 from ._directory import Directory
@@ -97,24 +99,52 @@ async def open_session(api: PluginAPI, login: Login) -> Session:
     """Make the session that the settings describe. Nothing is sent yet; grpcio connects at the first call."""
     settings: VolthaSettings = api.settings
     target, options = api.grpc_target(settings.voltha_host, settings.voltha_port)
+    identity = await _identity(api) if settings.voltha_tls else {}
     endpoint = Endpoint(
         target=target,
         label=f"VOLTHA at {settings.voltha_host}:{settings.voltha_port}",
         options=tuple(options),
         tls=settings.voltha_tls,
-        authorities=await asyncio.to_thread(_read_authorities, settings.voltha_tls_ca) if settings.voltha_tls else b"",
+        **identity,
     )
     return Session(VolthaClient(endpoint, login, call_timeout=settings.call_timeout, patience=settings.retry_time))
 
 
-def _read_authorities(path: Path | None) -> bytes:
-    if path is None:
-        return b""
+async def _identity(api: PluginAPI) -> dict[str, Any]:
+    """Whom we trust, and who we are: certificates, and the key from its file or from the secret."""
+    settings: VolthaSettings = api.settings
+    found: dict[str, Any] = {"authorities": await _pem("voltha_tls_ca", settings.voltha_tls_ca)}
+    if settings.voltha_tls_certificate is None:
+        return found
+    found["certificate"] = await _pem("voltha_tls_certificate", settings.voltha_tls_certificate)
+    if settings.voltha_tls_key is not None:
+        text = (await _pem("voltha_tls_key", settings.voltha_tls_key)).decode("ascii", "replace")
+        return found | {"key": Secret("voltha-client-key", text)}
+    key = await api.secrets.get("voltha-client-key")
+    if key is None:
+        raise VolthaConfigurationError(
+            "voltha_tls_certificate is set, and there is no key to it",
+            field="voltha_tls_key",
+            remedy="Give the key's PEM file as voltha_tls_key, or its text as the secret voltha-client-key",
+        )
+    return found | {"key": key}
+
+
+async def _pem(field: str, path: Path | None) -> bytes:
+    return b"" if path is None else await asyncio.to_thread(_read_pem, field, path)
+
+
+def _read_pem(field: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise VolthaConfigurationError(
-            f"voltha_tls_ca {str(path)!r} cannot be read: {error.strerror or error}",
-            field="voltha_tls_ca",
-            remedy="Give a PEM file with the certificates of the authorities to trust, or leave it out",
+            f"{field} {str(path)!r} cannot be read: {error.strerror or error}",
+            field=field,
+            remedy="Give a PEM file, or leave it out",
         ) from None
+    if b"-----BEGIN " not in content:
+        raise VolthaConfigurationError(
+            f"{field} {str(path)!r} is no PEM file: it has no BEGIN line", field=field, remedy="Give a PEM file"
+        )
+    return content

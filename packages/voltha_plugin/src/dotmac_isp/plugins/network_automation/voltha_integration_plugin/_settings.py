@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads it
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dotmac_isp.plugins.core.settings import PluginSettings
 
 from ._severity import Severity  # noqa: TC001 - pydantic reads it
+from .stacks._settings import StackSettings  # noqa: TC001 - pydantic reads it
 
 __all__ = ["VolthaSettings"]
 
@@ -24,6 +26,30 @@ class VolthaSettings(PluginSettings):
     voltha_tls: bool = Field(default=False, description="Speak TLS")
     voltha_tls_ca: Path | None = Field(
         default=None, description="PEM file of the authorities to trust; without it those of the system"
+    )
+    voltha_tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate by which VOLTHA knows this client"
+    )
+    voltha_tls_key: Path | None = Field(
+        default=None, description="PEM file of its key; without it the secret voltha-client-key is the key"
+    )
+    voltha_stack: str = Field(
+        default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="The name of this stack"
+    )
+    voltha_stacks: dict[str, StackSettings] = Field(
+        default_factory=dict,
+        description="Further VOLTHA stacks of the same tenant, by name, with what is different there",
+    )
+    onu_admission: Literal["automatic", "allow-list"] = Field(
+        default="automatic",
+        description="Which ONUs may work: all, or those that were allowed; others are disabled when they are seen",
+    )
+    read_change_events: bool = Field(
+        default=True,
+        description="Read VOLTHA's change events, without which deleting an OLT hangs; off while a controller reads them",
+    )
+    stuck_after: float = Field(
+        default=180.0, gt=0, description="A device that is on its way for so long is told to be stuck"
     )
     device_monitoring_interval: float = Field(
         default=30.0, ge=0.05, description="Seconds between two looks at all devices"
@@ -64,3 +90,16 @@ class VolthaSettings(PluginSettings):
     alarm_flap_window: float = Field(
         default=60.0, gt=0, description="That window; after it without another raise flapping is over"
     )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> VolthaSettings:
+        if self.voltha_stack in self.voltha_stacks:
+            raise ValueError(
+                f"voltha_stacks has {self.voltha_stack!r}, which is the name of the first stack (voltha_stack)"
+            )
+        return self
+
+    def of_stack(self, name: str) -> VolthaSettings:
+        """The settings with those of a further stack in their place."""
+        differences = {"voltha_stack": name, "voltha_stacks": {}, **self.voltha_stacks[name].differences()}
+        return self.model_copy(update=differences)

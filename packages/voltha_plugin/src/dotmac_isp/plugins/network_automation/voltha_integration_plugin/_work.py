@@ -16,12 +16,13 @@ from ._follow import Follower, time_limit
 from ._health import ask_health, missing_adapters
 from ._metrics import collect
 from ._monitor import Monitor
-from ._olt import check_address, provision_olt
+from ._olt import check_olt_address, provision_olt
 from ._onu import OnuPlace, pon_index, provision_onu
 from ._session import Locks, open_session
 from ._status import describe
 from ._topology import build_topology
 from ._topology_reads import read_ports
+from .devices._control import DeviceControl
 from .services._service import ServiceConfig
 from .services._stored import ServiceStore, StoredService, check_subscriber_id
 from .services._subscribers import Subscribers
@@ -65,7 +66,9 @@ class Work:
             source=api.plugin_id,
             tenant_id=api.tenant_id,
             logger=api.logger,
+            seen=self._seen,
         )
+        self.devices: Final = DeviceControl(api, session=lambda: self.session, locks=self._locks, monitor=self._monitor)
         self._tasks: list[asyncio.Task[None]] = []
         self._events = self._make_events()
         self._former_calls: dict[str, int] = {}
@@ -87,9 +90,15 @@ class Work:
                 "user and password travel to %s unencrypted; set voltha_tls", client.endpoint.label
             )
         await self._store.load()
+        await self.devices.admissions.load()
         self._monitor.devices = await self.session.devices()
         await self._events.start()
+        self._begin_tasks()
+        self._monitor.look_soon()
+
+    def _begin_tasks(self) -> None:
         self._tasks.append(self._api.spawn(self._monitor.run(), name="voltha device monitor"))
+        self._tasks.append(self._api.spawn(self.devices.changes.run(), name="voltha change events"))
         self._read_events()
 
     def _make_events(self) -> Events:
@@ -132,8 +141,7 @@ class Work:
         await self._stop_tasks()
         self._events = self._make_events()
         await self._events.start()
-        self._tasks.append(self._api.spawn(self._monitor.run(), name="voltha device monitor"))
-        self._read_events()
+        self._begin_tasks()
 
     def forget_login(self) -> None:
         """Use the secrets as they are now from the next call on."""
@@ -165,6 +173,21 @@ class Work:
             **self._events.metrics(),
         }
 
+    async def _seen(self, devices: list[DeviceView]) -> None:
+        await self.devices.seen(devices)
+
+    async def has_device(self, name: str) -> bool:
+        """Whether this stack has a device of that id or serial number."""
+        return await self.session.directory.find(name) is not None
+
+    async def has_subscriber(self, subscriber_id: str) -> bool:
+        """Whether a subscriber has services on this stack."""
+        return bool(await self._store.of_subscriber(subscriber_id))
+
+    async def waiting_onus(self) -> list[dict[str, Any]]:
+        """The ONUs that are disabled because they were not allowed."""
+        return self.devices.admissions.waiting(await self.session.devices())
+
     async def discover(self) -> list[dict[str, Any]]:
         return [device.plain() for device in await self.session.devices()]
 
@@ -194,7 +217,7 @@ class Work:
         return True
 
     async def provision_olt(self, address: str, device_type: str, context: PluginContext | None) -> dict[str, Any]:
-        address = check_address(address)
+        address = check_olt_address(address)
         limit = time_limit(self._settings.olt_timeout, context)
         self._monitor.look_soon()
         try:
