@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import EventError
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._compatibility import incompatible
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._infer import infer
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._quarantine import Quarantine
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._schema_rules import Validator, bounded
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.schemas._compatibility import incompatible
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.schemas._infer import infer
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.schemas._quarantine import Quarantine
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.schemas._rules import Validator, bounded
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
 
 pytest.importorskip("jsonschema_rs", reason="jsonschema-rs is not installed (extra 'schemas')")

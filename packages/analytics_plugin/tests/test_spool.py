@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dotmac_isp.plugins.monitoring.analytics_events_plugin._outbox import claim_outbox
-from dotmac_isp.plugins.monitoring.analytics_events_plugin._spool import (
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.delivery import claim_outbox
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.spool import (
     Cursor,
     GroupCommit,
     SegmentLog,

@@ -18,9 +18,9 @@ from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._plain import EventError, as_mapping, shown
 from ._shapes import conversion, page_view, transaction
-from ._spool import SpoolFullError, write_atomically
 from ._tasks import ended
 from .events import BatchResult, Event, Rejection, parse_event
+from .spool import SpoolFullError, write_atomically
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from dotmac_isp.plugins.core.api import PluginAPI
     from dotmac_isp.plugins.core.model import Alert, AlertStatus, DeviceEvent, PluginContext
 
-    from ._client import CollectorClient
-    from ._outbox import Outbox
-    from ._sender import Sender
+    from .delivery import CollectorClient, Outbox, Sender
 
 __all__ = ["AnalyticsEventsPlugin"]
 
@@ -61,9 +59,8 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
 
     async def initialize(self) -> None:
         """Claim a folder for waiting events. No network."""
-        from ._client import API_KEY, CollectorClient  # noqa: PLC0415
-        from ._outbox import claim_outbox  # noqa: PLC0415
-        from ._sender import Sender  # noqa: PLC0415 - these bring tenacity and more; the module stays light
+        # It brings tenacity and more; this module stays light.
+        from .delivery import API_KEY, CollectorClient, Sender, claim_outbox  # noqa: PLC0415
 
         settings = self.api.settings
         await self.api.secrets.require(API_KEY)

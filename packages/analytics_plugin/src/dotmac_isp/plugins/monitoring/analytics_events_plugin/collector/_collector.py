@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from .._spool import SegmentLog
 from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
+from ..spool import SegmentLog
 from ..store import EngineProcess, FixedEndpoint, Store, connection_options
-from ._ids import EventIds
-from ._intake import Intake
 from ._meta import Meta
-from ._quarantine import Quarantine
-from ._schemas import Schemas
-from ._writer import Writer
 from .alerts import Alerts
 from .dashboards import Dashboards
+from .intake import EventIds, Intake, Writer
+from .schemas import Quarantine, Schemas
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -12,21 +12,21 @@ import msgspec
 from aiohttp import web
 
 from .._plain import EventError
-from .._spool import SpoolFullError
 from .._version import PRODUCT, version
 from .._wire import TENANT_HEADER
 from ..pages import ChartsMissingError
+from ..spool import SpoolFullError
 from ..store import StoreRefusedError, StoreUnavailableError
-from ._event_routes import event_routes, given_key
-from ._forms import MAX_BATCH
 from ._http import COLLECTOR, TENANT, answer, failure
-from ._schema_routes import schema_routes
-from ._schema_rules import SchemasMissingError
 from .alerts.routes import alert_routes
 from .dashboards.routes import dashboard_routes
+from .intake import MAX_BATCH
+from .intake.routes import event_routes, given_key
 from .questions import SqlMissingError
 from .questions.routes import question_routes
 from .reports.routes import report_routes
+from .schemas import SchemasMissingError
+from .schemas.routes import schema_routes
 
 if TYPE_CHECKING:
     from ._collector import Collector

@@ -10,7 +10,7 @@ import importlib.metadata
 import sys
 from typing import TYPE_CHECKING, Final
 
-from .._spool import write_atomically
+from ..spool import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

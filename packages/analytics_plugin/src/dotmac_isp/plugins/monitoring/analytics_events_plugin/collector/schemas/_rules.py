@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError
+from ..._plain import EventError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

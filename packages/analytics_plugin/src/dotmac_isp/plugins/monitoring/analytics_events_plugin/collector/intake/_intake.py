@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._spool import GroupCommit, SegmentLog, SpoolReader
-from ..events import Event
+from ...events import Event
+from ...spool import GroupCommit, SegmentLog, SpoolReader
 
 if TYPE_CHECKING:
     from ._ids import EventIds

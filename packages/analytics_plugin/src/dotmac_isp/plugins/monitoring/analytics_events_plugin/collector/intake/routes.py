@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from .._plain import EventError
-from ..events import Event, Rejection, parse_event
+from ..._plain import EventError
+from ...events import Event, Rejection, parse_event
+from .._http import COLLECTOR, TENANT, answer
 from ._forms import CLOUD_EVENT, CLOUD_EVENTS, SEGMENT_CALLS, cloud_event, own_form, segment_call, segment_form
-from ._http import COLLECTOR, TENANT, answer
 from ._sift import sift
 
 if TYPE_CHECKING:

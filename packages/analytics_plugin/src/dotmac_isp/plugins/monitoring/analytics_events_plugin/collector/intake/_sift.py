@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ..events import Event, Rejection
+from ...events import Event, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._collector import Collector
+    from .._collector import Collector
 
 __all__ = ["UNFIT", "Sifted", "sift"]
 

@@ -8,9 +8,9 @@ import msgspec
 
 from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
 
-from ._plain import EventError
-from ._version import PRODUCT
-from ._wire import TENANT_HEADER, tenant_key
+from .._plain import EventError
+from .._version import PRODUCT
+from .._wire import TENANT_HEADER, tenant_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

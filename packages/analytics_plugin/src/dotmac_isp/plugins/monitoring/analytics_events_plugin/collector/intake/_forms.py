@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .._plain import EventError
+from ..._plain import EventError
 
 __all__ = [
     "CLOUD_EVENT",

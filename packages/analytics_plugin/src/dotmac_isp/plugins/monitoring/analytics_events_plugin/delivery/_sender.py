@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ._spool import Record
+    from ..spool import Record
 
 __all__ = ["Sender"]
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
-from ._spool import Cursor, GroupCommit, Record, SegmentLog, SpoolReader
+from ..spool import Cursor, GroupCommit, Record, SegmentLog, SpoolReader
 
 if TYPE_CHECKING:
     from pathlib import Path

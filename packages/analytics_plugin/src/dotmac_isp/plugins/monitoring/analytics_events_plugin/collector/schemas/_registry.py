@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError
-from ..events import MAX_NAME
+from ..._plain import EventError
+from ...events import MAX_NAME
 from ._compatibility import COMPATIBILITIES, incompatible
-from ._schema_rules import Validator, bounded
+from ._rules import Validator, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..events import Event
-    from ._meta import Meta
+    from ...events import Event
+    from .._meta import Meta
 
 __all__ = ["MODES", "Schemas", "Verdict"]
 

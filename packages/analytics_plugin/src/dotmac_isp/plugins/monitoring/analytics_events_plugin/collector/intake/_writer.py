@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from .._spool import Cursor, Record, SpoolReader
-from .._tasks import ended
-from ..store import Store, StoreRefusedError, StoreUnavailableError
+from ..._tasks import ended
+from ...spool import Cursor, Record, SpoolReader
+from ...store import Store, StoreRefusedError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .._plain import EventError, as_mapping, plain
-from ..events import MAX_PROPERTIES_BYTES, Event
+from ..._plain import EventError, as_mapping, plain
+from ...events import MAX_PROPERTIES_BYTES, Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

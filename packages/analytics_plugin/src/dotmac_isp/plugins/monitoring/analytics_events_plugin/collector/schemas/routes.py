@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from .._plain import EventError, as_mapping
-from .._times import moment
-from ..store import EVENTS, StoreUnavailableError
-from ._http import COLLECTOR, TENANT, answer, failure
+from ..._plain import EventError, as_mapping
+from ..._times import moment
+from ...store import EVENTS, StoreUnavailableError
+from .._http import COLLECTOR, TENANT, answer, failure
+from ..questions import Questions, Sql, scope
 from ._infer import infer
 from ._quarantine import mended
-from .questions import Questions, Sql, scope
 
 __all__ = ["schema_routes"]
 

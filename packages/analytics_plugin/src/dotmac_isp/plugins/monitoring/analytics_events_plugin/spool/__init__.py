@@ -1,0 +1,15 @@
+"""A spool of segment files: what was appended is on disk before anybody is told so.
+
+`SegmentLog` is plain and synchronous (call it from one thread at a time); `GroupCommit` lets many callers share one disk flush.
+"""
+
+from __future__ import annotations
+
+from ._cursor import Cursor
+from ._files import write_atomically
+from ._frames import Record
+from ._group import GroupCommit
+from ._reader import SpoolReader
+from ._segments import SegmentLog, SpoolFullError
+
+__all__ = ["Cursor", "GroupCommit", "Record", "SegmentLog", "SpoolFullError", "SpoolReader", "write_atomically"]
