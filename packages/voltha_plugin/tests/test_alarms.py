@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from voltha_protos import events_pb2
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import DeviceView, VolthaSettings
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._alarm_book import AlarmBook, Transition
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._event_messages import (
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._alarm_book import AlarmBook, Transition
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._messages import (
     KpiSlice,
     MalformedEventError,
     VolthaEvent,
     decode,
 )
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._network import Network
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._notice import Notice, normalise, port_of
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._severity import severity_of
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._network import Network
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._notice import Notice, normalise, port_of
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._severity import severity_of
 
 _spec = importlib.util.spec_from_file_location("event_records", Path(__file__).with_name("event_records.py"))
 assert _spec is not None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import DeviceView, VolthaError
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._diagnosis import Facts, decide
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.diagnosis._rules import Facts, decide
 
 if TYPE_CHECKING:
     from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin

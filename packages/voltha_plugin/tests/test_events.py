@@ -218,7 +218,7 @@ async def test_without_kafka_alarms_are_said_to_be_unknown(run: Any) -> None:
 
 
 async def test_kafka_without_its_library_is_a_mistake_in_the_settings(run: Any, monkeypatch: Any) -> None:
-    module = "dotmac_isp.plugins.network_automation.voltha_integration_plugin._kafka"
+    module = "dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._kafka"
     monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "aiokafka", None)
     with pytest.raises(VolthaConfigurationError, match="aiokafka") as caught:

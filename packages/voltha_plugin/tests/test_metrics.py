@@ -11,9 +11,9 @@ import pytest
 from voltha_protos import extensions_pb2
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import ForbiddenRequestError
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._event_messages import KpiSlice, decode
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._kpi import LatestValues, samples_of
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._messages import KpiSlice, decode
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.metrics._kpi import LatestValues, samples_of
 
 if TYPE_CHECKING:
     from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin

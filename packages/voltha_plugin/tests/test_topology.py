@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import TOPOLOGY_FORMATS, render_topology
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin._topology_tree import tree
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.topology._terminal import tree
 
 if TYPE_CHECKING:
     from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin

@@ -28,8 +28,8 @@ from ._errors import (
 )
 from ._plugin import VolthaIntegrationPlugin
 from ._settings import VolthaSettings
-from ._topology_formats import TOPOLOGY_FORMATS, render_topology
 from .services import BandwidthProfile, ServiceConfig
+from .topology._formats import TOPOLOGY_FORMATS, render_topology
 
 __all__ = [
     "TOPOLOGY_FORMATS",

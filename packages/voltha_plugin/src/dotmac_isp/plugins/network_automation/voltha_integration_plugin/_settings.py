@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dotmac_isp.plugins.core.settings import PluginSettings
 
-from ._severity import Severity  # noqa: TC001 - pydantic reads it
+from .events._severity import Severity  # noqa: TC001 - pydantic reads it
 from .stacks._settings import StackSettings  # noqa: TC001 - pydantic reads it
 
 __all__ = ["VolthaSettings"]

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 from ._changes import service_event
 from ._client import Login
 from ._configure import DeviceConfig, configure
-from ._diagnosis import decide, plain
-from ._diagnosis_facts import collect_facts
 from ._errors import DeviceNotFoundError
-from ._events import Events
 from ._follow import Follower, time_limit
 from ._health import ask_health, missing_adapters
-from ._metrics import collect
 from ._monitor import Monitor
 from ._olt import check_olt_address, provision_olt
 from ._onu import OnuPlace, pon_index, provision_onu
 from ._session import Locks, open_session
 from ._status import describe
-from ._topology import build_topology
-from ._topology_reads import read_ports
 from .devices._control import DeviceControl
+from .diagnosis._facts import collect_facts
+from .diagnosis._rules import decide, plain
+from .events._events import Events
+from .metrics._collect import collect
 from .services._service import ServiceConfig
 from .services._stored import ServiceStore, StoredService, check_subscriber_id
 from .services._subscribers import Subscribers
+from .topology._reads import read_ports
+from .topology._tree import build_topology
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence

@@ -28,14 +28,14 @@ def topology(
     ] = "tree",
 ) -> None:
     """Show the network from OLT to subscriber, as a tree or for another program."""
-    from .._topology_formats import TOPOLOGY_FORMATS, render_topology  # noqa: PLC0415 - only here
+    from ..topology._formats import TOPOLOGY_FORMATS, render_topology  # noqa: PLC0415 - only here
 
     chosen = "json" if as_json else output_format
     if chosen not in ("tree", *TOPOLOGY_FORMATS):
         fail(as_json, f"no format {chosen!r}", f"Give tree, {', '.join(TOPOLOGY_FORMATS)}")
     found = ask(tenant, None, as_json, "topology")
     if chosen == "tree":
-        from .._topology_tree import tree  # noqa: PLC0415 - loads rich
+        from ..topology._terminal import tree  # noqa: PLC0415 - loads rich
 
         console().print(tree(found))
     else:

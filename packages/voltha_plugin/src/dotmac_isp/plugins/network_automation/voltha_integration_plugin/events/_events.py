@@ -11,12 +11,12 @@ import msgspec
 
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
+from .._errors import VolthaConfigurationError, VolthaError
+from ..metrics._kpi import LatestValues
 from ._alarm import alarm_event, once_event, reported_once
 from ._alarm_book import AlarmBook
 from ._alarm_store import AlarmStore
-from ._errors import VolthaConfigurationError, VolthaError
-from ._event_messages import MalformedEventError, VolthaEvent, decode
-from ._kpi import LatestValues
+from ._messages import MalformedEventError, VolthaEvent, decode
 from ._network import Network
 from ._notice import is_known, normalise
 from ._severity import severity_of
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from dotmac_isp.plugins.core.api import PluginAPI
     from dotmac_isp.plugins.core.model import DeviceEvent
 
+    from .._device import DeviceView
+    from .._settings import VolthaSettings
     from ._alarm import Alarm
     from ._alarm_book import Transition
-    from ._device import DeviceView
     from ._kafka import EventReader
-    from ._settings import VolthaSettings
 
 __all__ = ["Events"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from ._client import identified
-from ._errors import VolthaError
-from ._status import device_port
-from .services._flow import pon_port_no
+from .._client import identified
+from .._errors import VolthaError
+from .._status import device_port
+from ..services._flow import pon_port_no
 
 if TYPE_CHECKING:
-    from ._device import DeviceView
-    from ._session import Session
+    from .._device import DeviceView
+    from .._session import Session
 
 __all__ = ["read_ports"]
 

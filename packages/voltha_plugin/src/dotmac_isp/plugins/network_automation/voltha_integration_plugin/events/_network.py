@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._device import DeviceView
+    from .._device import DeviceView
 
 __all__ = ["Network"]
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from voltha_protos import extensions_pb2
 
-from ._client import identified
-from ._errors import VolthaError
+from .._client import identified
+from .._errors import VolthaError
 from ._prometheus import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ._device import DeviceView
-    from ._session import Session
+    from .._device import DeviceView
+    from .._session import Session
 
 __all__ = ["Measured", "measure_onu"]
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._client import identified
-from ._diagnosis import Facts, decide
-from ._errors import DeviceNotFoundError, VolthaError
-from ._measure import measure_onu
-from .services._flow import device_flow_id, pon_port_no
+from .._client import identified
+from .._errors import DeviceNotFoundError, VolthaError
+from ..metrics._measure import measure_onu
+from ..services._flow import device_flow_id, pon_port_no
+from ._rules import Facts, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ._alarm import Alarm
-    from ._device import DeviceView
-    from ._session import Session
-    from .services._stored import StoredService
+    from .._device import DeviceView
+    from .._session import Session
+    from ..events._alarm import Alarm
+    from ..services._stored import StoredService
 
 __all__ = ["collect_facts"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ._event_messages import Action, Stamp
+from ._messages import Action, Stamp
 
 if TYPE_CHECKING:
-    from ._device import DeviceView
-    from ._event_messages import VolthaEvent
+    from .._device import DeviceView
+    from ._messages import VolthaEvent
     from ._network import Network
 
 __all__ = ["Notice", "Subject", "is_known", "normalise", "port_of"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from ._device import DeviceView, onus_of
-from ._errors import VolthaError
+from .._device import DeviceView, onus_of
+from .._errors import VolthaError
+from .._status import describe
+from ..events._network import Network
 from ._measure import Measured, measure_onu
-from ._network import Network
-from ._status import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._session import Session
     from ._kpi import LatestValues
-    from ._session import Session
 
 __all__ = ["collect"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._device import DeviceView, onus_of
+from .._device import DeviceView, onus_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ._alarm import Alarm
-    from .services._stored import StoredService
+    from ..events._alarm import Alarm
+    from ..services._stored import StoredService
 
 __all__ = ["build_topology"]
 

@@ -10,7 +10,7 @@ from ._prometheus import Sample
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._event_messages import KpiSlice
+    from ..events._messages import KpiSlice
 
 __all__ = ["LatestValues", "samples_of"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ._device import DeviceView
+from .._device import DeviceView
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from ._alarm import Alarm, opened
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._event_messages import Stamp
+    from ._messages import Stamp
     from ._notice import Notice
 
 __all__ = ["AlarmBook", "Transition"]
