@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotmac_isp.plugins.core.model import HealthStatus, SettingChange
+from dotmac_isp.plugins.core.model import DeviceEvent, HealthStatus, SettingChange
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     VolthaConfigurationError,
-    VolthaError,
     VolthaIntegrationPlugin,
+    event_stream,
 )
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._log import EventLog
 from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
@@ -209,12 +210,59 @@ async def test_kafka_that_is_away_degrades_health_and_polling_goes_on(run: Any, 
     await plugin.discover_devices()
 
 
-async def test_without_kafka_alarms_are_said_to_be_unknown(run: Any) -> None:
-    plugin, _ = await run()
-    with pytest.raises(VolthaError, match="only with VOLTHA's events") as caught:
-        await plugin.active_alarms()
-    assert "kafka_bootstrap" in str(caught.value.remedy)
-    assert "events" not in (await plugin.health_check()).details
+async def test_without_kafka_alarms_are_what_polling_shows(run: Any, simulator: Simulator) -> None:
+    plugin, host = await run(device_monitoring_interval=0.1)
+    olt = await plugin.provision_olt(simulator.olt_addresses[0])
+    serial = simulator.serial_numbers[0]
+    await plugin.provision_onu(olt["device_id"], None, None, serial)
+    await simulator.power_off(serial)
+    (told,) = await host.hooks.wait_for("alarm_raised")
+    assert (told.serial_number, told.severity) == (serial, "major")
+    (alarm,) = await plugin.active_alarms("BBSIM_OLT_10")
+    assert (alarm["name"], alarm["reporters"], alarm["port"]) == ("ONU_UNREACHABLE", ["poll"], "pon-0")
+    await simulator.power_on(serial)
+    await host.hooks.wait_for("alarm_cleared")
+    assert await plugin.active_alarms() == []
+    (over,) = await plugin.alarm_history(serial)
+    assert over["cleared_at"] >= over["raised_at"]
+
+
+async def test_events_are_followed_as_a_stream_and_none_is_missed(run: Any, simulator: Simulator) -> None:
+    plugin, _ = await run(device_monitoring_interval=0.1)
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for event in event_stream(plugin, kinds=["onu_active"], wait=1):
+            seen.append(event.serial_number)
+            if len(seen) == 4:
+                return
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    await plugin.provision_olt(simulator.olt_addresses[0])
+    await asyncio.wait_for(following, 20)
+    assert sorted(seen) == sorted(simulator.serial_numbers[:4])
+
+
+def made(number: int, kind: str = "x") -> DeviceEvent:
+    return DeviceEvent(event_type=kind, device_id=str(number), source="test")
+
+
+async def test_a_reader_that_is_too_slow_is_told_how_many_events_it_missed() -> None:
+    log = EventLog()
+    first = await log.after(None, wait=0, limit=10, kinds=(), device="")
+    assert (first["events"], first["missed"]) == ([], 0)
+    for number in range(10_003):
+        log.put(made(number))
+    answer = await log.after(first["cursor"], wait=0, limit=2, kinds=(), device="")
+    assert ([event["device_id"] for event in answer["events"]], answer["missed"]) == (["3", "4"], 3)
+    answer = await log.after(answer["cursor"], wait=0, limit=10, kinds=("y",), device="")
+    assert (answer["events"], answer["missed"]) == ([], 0)
+    log.put(made(1, "y"))
+    answer = await log.after(answer["cursor"], wait=0, limit=10, kinds=("y",), device="1")
+    assert len(answer["events"]) == 1
+    other = await EventLog().after(answer["cursor"], wait=0, limit=10, kinds=(), device="")
+    assert other["missed"] == -1
 
 
 async def test_kafka_without_its_library_is_a_mistake_in_the_settings(run: Any, monkeypatch: Any) -> None:

@@ -12,13 +12,14 @@ The new way::
 from __future__ import annotations
 
 import warnings
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dotmac_isp.plugins.core.errors import LifecycleError
 from dotmac_isp.plugins.core.model import PluginContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from dotmac_isp.plugins.core.manager import PluginManager
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["VolthaSDK"]
 
 _PLUGIN: Final = "voltha_integration"
+
+
+@cache
+def _methods() -> frozenset[str]:
+    from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (  # noqa: PLC0415 - importing the SDK stays cheap
+        VolthaIntegrationPlugin,
+    )
+
+    return frozenset(dir(VolthaIntegrationPlugin))
 
 
 class VolthaSDK:
@@ -97,10 +107,16 @@ class VolthaSDK:
             )
         return self._manager
 
-    async def _call(self, method: str, *args: Any) -> Any:
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         handle = self._running.get(_PLUGIN, tenant_id=self._tenant_id)
         context = None if self._deadline is None else PluginContext.within(self._deadline)
-        return await handle.call(method, *args, context=context)
+        return await handle.call(method, *args, context=context, **kwargs)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Every other method of the plugin by its name: `await voltha.delete_device(serial)`."""
+        if name.startswith("_") or name not in _methods():
+            raise AttributeError(f"{type(self).__name__!r} and the VOLTHA plugin have no {name!r}")
+        return partial(self._call, name)
 
     async def discover_devices(self) -> list[Device]:
         """All OLTs and ONUs."""

@@ -28,6 +28,7 @@ from ._errors import (
 )
 from ._plugin import VolthaIntegrationPlugin
 from ._settings import VolthaSettings
+from .events._stream import event_stream
 from .services import BandwidthProfile, ServiceConfig
 from .topology._formats import TOPOLOGY_FORMATS, render_topology
 
@@ -55,5 +56,6 @@ __all__ = [
     "VolthaSettings",
     "VolthaUnavailableError",
     "WrongPlaceError",
+    "event_stream",
     "render_topology",
 ]

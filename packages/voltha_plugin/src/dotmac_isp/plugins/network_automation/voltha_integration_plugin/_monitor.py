@@ -7,6 +7,8 @@ itself has one consumer only (section 1.2) and may be somebody else's. Events ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +34,7 @@ _QUEUE: Final = 10_000
 class Monitor:
     """One tenant's view of its devices. `look` lists them, `relay` tells one event, `interval` gives seconds.
 
-    `seen` gets each list after it was compared.
+    `seen` gets each list after it was compared, `heard` each event before others are told.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Monitor:
         source: str,
         tenant_id: str | None,
         logger: logging.LoggerAdapter[logging.Logger],
-        seen: Callable[[list[DeviceView]], Awaitable[None]] | None = None,
+        seen: Callable[[list[DeviceView]], Awaitable[None]],
+        heard: Callable[[DeviceEvent], None],
     ) -> None:
+        self._heard: Final = heard
         self._seen: Final = seen
         self._look: Final = look
         self._relay: Final = relay
@@ -55,6 +59,7 @@ class Monitor:
         self._logger: Final = logger
         self._queue: deque[DeviceEvent] = deque(maxlen=_QUEUE)
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._look_now = False
         self._pause = interval()
         self._trouble: VolthaError | None = None
@@ -63,32 +68,42 @@ class Monitor:
 
     def tell(self, event: DeviceEvent) -> None:
         """Relay an event soon."""
+        self._heard(event)
         self._queue.append(event)
-        self._wake.set()
+        self._news.set()
 
     def look_soon(self) -> None:
-        """Compare at once, and more often for a while: something was changed."""
+        """Compare soon, and more often for a while: something was changed."""
         self._look_now = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            timed_out = await self._wait()
-            await self._tell_all()  # what is known already does not wait for a list of thousands of devices
-            if timed_out or self._look_now:
-                await self._compare()
-            await self._tell_all()
+        """Work until cancelled. What is known already does not wait for a list of thousands of devices."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            tasks.create_task(self._relay_all())
 
-    async def _wait(self) -> bool:
-        try:
-            async with asyncio.timeout(self._pause):
+    async def _watch(self) -> None:
+        looked = 0.0
+        while True:
+            await self._wait(self._pause)
+            # Events come by the thousand; the list is asked for four times a second at most.
+            await asyncio.sleep(max(looked + _SOON - time.monotonic(), 0))
+            looked = time.monotonic()
+            await self._compare()
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            return True
-        finally:
-            self._wake.clear()
-        return False
+        self._wake.clear()
+
+    async def _relay_all(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._queue:
+                await self._relay(self._queue.popleft())
 
     async def _compare(self) -> None:
         asked, self._look_now = self._look_now, False
@@ -100,27 +115,23 @@ class Monitor:
         self._found()
         found = changes(self.devices, now, source=self._source, tenant_id=self._tenant_id)
         self.devices = now
-        self._queue.extend(found)
+        for event in found:
+            self.tell(event)
         grown = _SOON if asked or found else self._pause * _GROWTH
         self._pause = min(grown, self._interval())
-        if self._seen is not None:
-            await self._seen(now)
-
-    async def _tell_all(self) -> None:
-        while self._queue:
-            await self._relay(self._queue.popleft())
+        await self._seen(now)
 
     def _lost(self, error: VolthaError) -> None:
         self._pause = self._interval()
         if self._trouble is None:
             self._logger.warning("devices cannot be listed: %s", error)
-            self._queue.append(self._own_event("voltha_unreachable", "critical", error.message))
+            self.tell(self._own_event("voltha_unreachable", "critical", error.message))
         self._trouble = error
 
     def _found(self) -> None:
         if self._trouble is not None:
             self._logger.info("devices are listed again")
-            self._queue.append(self._own_event("voltha_reachable", "info", "devices are listed again"))
+            self.tell(self._own_event("voltha_reachable", "info", "devices are listed again"))
         self._trouble = None
 
     def _own_event(self, kind: str, severity: str, message: str) -> DeviceEvent:

@@ -11,6 +11,7 @@ from dotmac_isp.plugins.core.errors import LifecycleError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from .devices._methods import DeviceMethods
+from .events._methods import EventMethods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ _CONNECTION: Final = {
 _STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
 
-class VolthaIntegrationPlugin(DeviceMethods, NetworkAutomationPlugin):
+class VolthaIntegrationPlugin(DeviceMethods, EventMethods, NetworkAutomationPlugin):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
     `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is
@@ -226,19 +227,3 @@ class VolthaIntegrationPlugin(DeviceMethods, NetworkAutomationPlugin):
         tells an ONU without power from a cut fibre.
         """
         return await (await self._stacks.serving(subscriber_id)).diagnose(subscriber_id)
-
-    async def active_alarms(self, device_id: str | None = None) -> list[dict[str, Any]]:
-        """The alarms that are raised, of all devices or of one OLT (with its ONUs) or ONU, oldest first.
-
-        Raises `VolthaError` without the setting `kafka_bootstrap`: alarms come by Kafka only.
-        """
-        return await self._work.active_alarms(device_id)
-
-    async def alarm_history(
-        self, device_id: str | None = None, since: float = 0.0, limit: int = 1000
-    ) -> list[dict[str, Any]]:
-        """Alarms that are over, and failures that VOLTHA reports once, newest first; `since` is Unix time.
-
-        As many are kept as the setting `alarm_history_limit` says. Raises as `active_alarms` does.
-        """
-        return await self._work.alarm_history(device_id, since, limit)

@@ -20,6 +20,7 @@ from .devices._control import DeviceControl
 from .diagnosis._facts import collect_facts
 from .diagnosis._rules import decide, plain
 from .events._events import Events
+from .events._log import EventLog
 from .metrics._collect import collect
 from .services._service import ServiceConfig
 from .services._stored import ServiceStore, StoredService, check_subscriber_id
@@ -59,9 +60,12 @@ class Work:
             guarded=self._guarded,
             logger=api.logger,
         )
+        #: The latest events, for whoever follows them.
+        self.log: Final = EventLog()
         self._monitor: Final = Monitor(
             look=self._list_devices,
             relay=lambda event: api.hooks.on_device_event(event=event),
+            heard=self.log.put,
             interval=lambda: self._settings.device_monitoring_interval,
             source=api.plugin_id,
             tenant_id=api.tenant_id,
@@ -175,6 +179,7 @@ class Work:
 
     async def _seen(self, devices: list[DeviceView]) -> None:
         await self.devices.seen(devices)
+        await self._events.look(devices)
 
     async def has_device(self, name: str) -> bool:
         """Whether this stack has a device of that id or serial number."""

@@ -19,6 +19,7 @@ from ._alarm_store import AlarmStore
 from ._messages import MalformedEventError, VolthaEvent, decode
 from ._network import Network
 from ._notice import is_known, normalise
+from ._polled import polled_notices
 from ._severity import severity_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Events:
     async def start(self) -> None:
         """Read the alarms that are remembered and make the reader, when Kafka is configured."""
         settings = self._settings
+        self.book = AlarmBook(await self._store.load())
         if not settings.kafka_bootstrap:
             return
         self.reader = _reader_class()(
@@ -87,7 +89,22 @@ class Events:
             checkpoint=self.checkpoint,
             logger=self._api.logger,
         )
-        self.book = AlarmBook(await self._store.load())
+
+    async def look(self, devices: Sequence[DeviceView]) -> None:
+        """Make alarms of what polling shows, where no events come from Kafka."""
+        if self.reader is not None:
+            return
+        settings = self._settings
+        now = time.time()
+        table = settings.alarm_severities
+        for notice in list(
+            polled_notices(devices, self.book.active.values(), now, lambda stem: severity_of(stem, table))
+        ):
+            changes = self.book.take(
+                notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
+            )
+            self._apply(changes)
+        await self.checkpoint()
 
     async def take(self, values: Sequence[bytes | None]) -> None:
         """Work in the values of some records. Nothing in them can stop the reader."""
@@ -176,13 +193,11 @@ class Events:
 
     async def active(self, names: set[str] | None) -> list[dict[str, Any]]:
         """The raised alarms, of all devices or of those named, newest last."""
-        self._require_reader()
         found = [alarm for alarm in self.book.active.values() if names is None or alarm.concerns(names)]
         return [alarm.plain() for alarm in sorted(found, key=lambda alarm: alarm.raised_at)]
 
     async def history(self, names: set[str] | None, since: float, limit: int) -> list[dict[str, Any]]:
         """Alarms that are over and what happened once, newest first."""
-        self._require_reader()
         await self.checkpoint()
         found: list[Alarm] = [
             alarm
@@ -211,22 +226,15 @@ class Events:
         return msgspec.structs.replace(report, status=HealthStatus.DEGRADED, message=message, details=details)
 
     def metrics(self) -> dict[str, float]:
-        """Numbers about the events, empty without Kafka."""
+        """Numbers about the alarms, and with Kafka about the events."""
         if self.reader is None:
-            return {}
+            return {"voltha_alarms_active": float(len(self.book.active))}
         return {
+            "voltha_alarms_active": float(len(self.book.active)),
             "voltha_events_total": float(self.received),
             "voltha_events_malformed_total": float(self.malformed),
-            "voltha_alarms_active": float(len(self.book.active)),
             "voltha_events_connected": float(self.reader.state == "connected"),
         }
-
-    def _require_reader(self) -> None:
-        if self.reader is None:
-            raise VolthaError(
-                "alarms are known only with VOLTHA's events from Kafka",
-                remedy="Set kafka_bootstrap to host:port of the Kafka that VOLTHA writes to",
-            )
 
 
 def _reader_class() -> type[EventReader]:

@@ -1,0 +1,44 @@
+"""The asynchronous stream of events, on top of the handle's `next_events`: the same in one process, jailed, or over a socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from dotmac_isp.plugins.core.model import DeviceEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Sequence
+
+__all__ = ["event_stream"]
+
+
+class _Handle(Protocol):
+    def next_events(self, *args: Any, **kwargs: Any) -> Awaitable[dict[str, Any]]: ...
+
+
+async def event_stream(
+    voltha: _Handle, *, kinds: Sequence[str] = (), device_id: str = "", cursor: str | None = None, wait: float = 10.0
+) -> AsyncIterator[DeviceEvent]:
+    """Every event from now on (or after a `cursor`), as they happen, until the caller stops.
+
+    `voltha` is the plugin's handle. `kinds` and `device_id` (id or serial number) choose. Events that were missed, because the
+    reader was too slow or the instance was started anew, are told as one event `events_missed`.
+    """
+    while True:
+        answer = await voltha.next_events(cursor, wait, 500, list(kinds), device_id)
+        cursor = answer["cursor"]
+        if answer["missed"]:
+            yield DeviceEvent(
+                event_type="events_missed",
+                device_id="voltha",
+                source="voltha_integration",
+                severity="warning",
+                message=f"{answer['missed']} events were missed"
+                if answer["missed"] > 0
+                else "the instance was restarted",
+                attributes={"missed": answer["missed"]},
+            )
+        for event in answer["events"]:
+            yield msgspec.convert(event, DeviceEvent)
