@@ -164,7 +164,7 @@ async def test_many_callers_share_a_flush_and_each_gets_its_own_number(tmp_path:
         rounds.append(len(items))
         return log.append(items)
 
-    commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(commit, name="test")
+    commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(commit)
     numbers = await asyncio.gather(*(commits.submit((1, b"%d" % n)) for n in range(200)))
     assert everything(log) == [
         payload for _, payload in sorted(zip(numbers, [b"%d" % n for n in range(200)], strict=True))
@@ -176,7 +176,7 @@ async def test_many_callers_share_a_flush_and_each_gets_its_own_number(tmp_path:
 
 async def test_a_failed_flush_is_told_to_every_caller_and_the_next_one_works(tmp_path: Path) -> None:
     log = opened(tmp_path, max_bytes=200)
-    commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(log.append, name="test")
+    commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(log.append)
     with pytest.raises(SpoolFullError):
         await commits.submit((1, b"x" * 500))
     assert await commits.submit((1, b"x")) == 1

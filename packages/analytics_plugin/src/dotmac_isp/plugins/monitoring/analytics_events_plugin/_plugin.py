@@ -54,6 +54,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._accepted = 0
         self._rejected = 0
+        self._patience = 0.0
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
@@ -63,6 +64,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         from .delivery import API_KEY, CollectorClient, Sender, claim_outbox  # noqa: PLC0415
 
         settings = self.api.settings
+        self._patience = settings.request_timeout if settings.when_full == "wait" else 0.0
         await self.api.secrets.require(API_KEY)
         self._outbox = await asyncio.to_thread(claim_outbox, self.api.data_dir, settings.max_buffer_mb * 1024 * 1024)
         self._client = CollectorClient(settings, self.api.secrets, self.api.tenant_id)
@@ -207,7 +209,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     async def _store(self, events: list[Event]) -> None:
         payload = _ENCODER.encode_lines(events)
         try:
-            await self._outbox_of().put(len(events), payload)
+            await self._outbox_of().put(len(events), payload, patience=self._patience)
         except SpoolFullError as error:
             raise NotReady(
                 str(error),

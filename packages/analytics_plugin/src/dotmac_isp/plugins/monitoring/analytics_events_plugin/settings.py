@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dotmac_isp.plugins.core.settings import PluginSettings
@@ -22,5 +24,8 @@ class AnalyticsSettings(PluginSettings):
     request_timeout: float = Field(30.0, gt=0, le=600, description="Seconds for one request to the collector.")
     max_buffer_mb: int = Field(
         512, ge=1, le=1_000_000, description="Megabytes of waiting events on disk; beyond that new ones are refused."
+    )
+    when_full: Literal["refuse", "wait"] = Field(
+        "refuse", description="Then: refuse new events at once, or let callers wait up to request_timeout."
     )
     max_event_age_days: float = Field(30.0, gt=0, le=3650, description="Older events are refused.")

@@ -29,6 +29,7 @@ _NOT_FOUND: Final = 404
 _TOO_LARGE: Final = 413
 _INVALID: Final = 422
 _LATER: Final = frozenset({429, 500, 502, 503, 504})
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 class RefusedError(PluginError):
@@ -71,7 +72,7 @@ class CollectorClient:
 
     async def about(self) -> dict[str, Any]:
         """Who answers. Raises `NotReady` when nobody does, `ConfigurationError` when it is not a collector of ours."""
-        status, body = await self._exchange("GET", "/v1/about", None, {})
+        status, body, _ = await self._exchange("GET", "/v1/about", None, {})
         try:
             answer = msgspec.json.decode(body)
             ours = isinstance(answer, dict) and answer.get("product") == PRODUCT
@@ -89,8 +90,9 @@ class CollectorClient:
         """A request with the tenant's key; the decoded answer. `None` for what does not exist."""
         return await self.send(method, path, None if value is None else msgspec.json.encode(value))
 
-    async def send(self, method: str, path: str, body: bytes | None) -> Any:
-        status, answer = await self._authorised(method, path, body)
+    async def send(self, method: str, path: str, body: bytes | None, *, compressed: bool = False) -> Any:
+        """As `call`, with the body as it goes over the wire; `compressed` with Zstandard."""
+        status, answer = await self._authorised(method, path, body, {"Content-Encoding": "zstd"} if compressed else {})
         if status == _NOT_FOUND:
             return None
         return msgspec.json.decode(answer) if answer else None
@@ -100,17 +102,19 @@ class CollectorClient:
         _, body = await self._authorised("GET", path, None)
         return body.decode()
 
-    async def _authorised(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    async def _authorised(
+        self, method: str, path: str, body: bytes | None, more: Mapping[str, str] = _NOTHING
+    ) -> tuple[int, bytes]:
         key = await self._secrets.require(API_KEY)
-        headers = {"Authorization": f"Bearer {key.reveal()}", TENANT_HEADER: self._tenant}
-        status, answer = await self._exchange(method, path, body, headers)
+        headers = {"Authorization": f"Bearer {key.reveal()}", TENANT_HEADER: self._tenant, **more}
+        status, answer, told = await self._exchange(method, path, body, headers)
         if status >= _OK and status != _NOT_FOUND:
-            self._complain(status, answer)
+            self._complain(status, answer, told.get("Retry-After", ""))
         return status, answer
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         import aiohttp  # noqa: PLC0415
 
         session = self._opened()
@@ -119,7 +123,7 @@ class CollectorClient:
             async with session.request(
                 method, self._base + path, data=body, headers={**headers, **kind}, allow_redirects=False
             ) as response:
-                return response.status, await response.read()
+                return response.status, await response.read(), response.headers
         except (TimeoutError, aiohttp.ClientConnectionError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise NotReady(
@@ -131,15 +135,18 @@ class CollectorClient:
                 f"what answers at {self.address} does not speak HTTP as expected: {error}", field="analytics_port"
             ) from error
 
-    def _complain(self, status: int, body: bytes) -> None:
+    def _complain(self, status: int, body: bytes, retry_after: str) -> None:
         message, field = _reason(body)
         if status in {_UNAUTHORISED, _FORBIDDEN}:
             raise CredentialsRefused(
                 f"the analytics collector at {self.address} refused the secret {API_KEY!r}: {message}",
-                remedy="Set the key that the collector knows for this tenant (ANALYTICS_API_KEY)",
+                remedy="Set a key that the collector knows for this tenant and that may do this (ANALYTICS_API_KEY)",
             )
         if status in _LATER:
-            raise NotReady(f"the analytics collector at {self.address} asks to try later: {message}")
+            seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+            raise NotReady(
+                f"the analytics collector at {self.address} asks to try later: {message}", retry_after=seconds
+            )
         if status == _INVALID and field:
             raise _InvalidError(field, message)
         raise RefusedError(f"the analytics collector at {self.address} refused the request: {message}", status=status)

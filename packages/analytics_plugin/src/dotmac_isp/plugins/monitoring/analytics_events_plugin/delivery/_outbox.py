@@ -7,11 +7,13 @@ the kernel drops with the process) and delivers what others left behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
-from ..spool import Cursor, GroupCommit, Record, SegmentLog, SpoolReader
+from ..spool import Cursor, GroupCommit, Record, SegmentLog, SpoolFullError, SpoolReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,8 @@ __all__ = ["Outbox", "claim_outbox", "left_behind"]
 
 _MOST: Final = 64
 _SEGMENT_BYTES: Final = 8 * 1024 * 1024
+#: A disk that flushes within this time is waited for on the event loop, seconds.
+_QUICK: Final = 0.002
 #: What came in one round becomes records of about this size.
 _RECORD_BYTES: Final = 256 * 1024
 
@@ -32,16 +36,35 @@ class Outbox:
         self._lock_fd = lock_fd
         self.log = SegmentLog(folder, max_bytes=max_bytes, segment_bytes=_SEGMENT_BYTES)
         self._cursor = Cursor(folder / "sent.cursor", sync=False)
-        self._commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(self._append, name="outbox")
+        self._commits: GroupCommit[tuple[int, bytes], int] = GroupCommit(self._append, quick=_QUICK)
+        self._room = asyncio.Event()
         self.log.open()
         self._cursor.load()
         # A cursor from before a crash may be old (duplicates are sifted out), never new.
         self._cursor.done = min(self._cursor.done, self.log.last_seq)
         self._reader = SpoolReader(self.log, max(self._cursor.done + 1, self.log.first_seq))
 
-    async def put(self, events: int, payload: bytes) -> None:
-        """Wait until the payload is on disk. Raises `SpoolFullError`."""
-        await self._commits.submit((events, payload))
+    async def put(self, events: int, payload: bytes, *, patience: float = 0.0) -> None:
+        """Wait until the payload is on disk. Raises `SpoolFullError`, when there is no room after `patience` seconds."""
+        try:
+            await self._commits.submit((events, payload))
+        except SpoolFullError:
+            if patience <= 0:
+                raise
+            await self._put_later(events, payload, patience)
+
+    async def _put_later(self, events: int, payload: bytes, patience: float) -> None:
+        end = time.monotonic() + patience
+        while True:
+            self._room.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    await self._room.wait()
+            try:
+                return await self.put(events, payload)
+            except SpoolFullError:
+                if time.monotonic() >= end:
+                    raise
 
     def _append(self, items: list[tuple[int, bytes]]) -> list[int]:
         """Few records for many callers: less to frame now, and less to read when they are sent."""
@@ -58,6 +81,7 @@ class Outbox:
         await asyncio.to_thread(self._cursor.save, seq)
         if self.log.releasable(seq):
             await self._commits.run(lambda: self._release(seq))
+            self._room.set()
 
     def _release(self, seq: int) -> int:
         self.log.release(seq)

@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+from tenacity.wait import wait_base
 
 from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefused, NotReady, PluginError
 
@@ -25,6 +33,10 @@ __all__ = ["Sender"]
 
 _MOST_IN_REQUEST: Final = 5_000
 _FLUSH_SECONDS: Final = 8.0
+_LONGEST_WISH: Final = 60.0
+_WORTH_IT: Final = 2048
+#: Longer bodies are compressed beside the event loop.
+_LARGE: Final = 64 * 1024
 _REFUSED_BYTES: Final = 64 * 1024 * 1024
 
 Logger = logging.LoggerAdapter[logging.Logger]
@@ -82,7 +94,7 @@ class Sender:
         """Until it works. Refused credentials and wrong settings heal too: by a new secret, by a restart of the instance."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((PluginError, OSError)),
-            wait=wait_random_exponential(multiplier=0.5, max=30),
+            wait=_Wait(wait_random_exponential(multiplier=0.5, max=30)),
             before_sleep=lambda state: self._note(state.outcome.exception() if state.outcome else None),
         ):
             with attempt:
@@ -98,7 +110,7 @@ class Sender:
         """Deliver what is buffered. Raises `NotReady`, `CredentialsRefused` when the collector does not take it."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(NotReady),
-            wait=wait_random_exponential(multiplier=0.1, max=1),
+            wait=_Wait(wait_random_exponential(multiplier=0.1, max=1)),
             stop=stop_after_delay(_FLUSH_SECONDS),
             reraise=True,
         ):
@@ -153,7 +165,8 @@ class Sender:
 
     async def _send(self, lines: list[bytes]) -> None:
         try:
-            answer = await self._client.send("POST", "/v1/events", b"[" + b",".join(lines) + b"]")
+            body, compressed = await _packed(b"[" + b",".join(lines) + b"]")
+            answer = await self._client.send("POST", "/v1/events", body, compressed=compressed)
         except RefusedError as error:
             if len(lines) > 1:
                 await self._send(lines[: len(lines) // 2])
@@ -174,6 +187,35 @@ class Sender:
         with self._refused_file.open("ab") as file:
             if file.tell() < _REFUSED_BYTES:
                 file.write(msgspec.json.encode({"reason": reason, "event": msgspec.Raw(line)}) + b"\n")
+
+
+class _Wait(wait_base):
+    """With jitter, and no sooner than the collector asks for."""
+
+    def __init__(self, usual: wait_base) -> None:
+        self._usual = usual
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome is not None else None
+        wish = error.retry_after if isinstance(error, NotReady) else None
+        return self._usual(retry_state) + min(wish or 0.0, _LONGEST_WISH)
+
+
+async def _packed(body: bytes) -> tuple[bytes, bool]:
+    """Compressed where that is worth it: events shrink to about a fifth."""
+    if len(body) < _WORTH_IT:
+        return body, False
+    if len(body) < _LARGE:
+        return _zstd(body), True
+    return await asyncio.to_thread(_zstd, body), True
+
+
+def _zstd(body: bytes) -> bytes:
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415
+    else:
+        from backports import zstd  # noqa: PLC0415 - only when there is something to send
+    return zstd.compress(body, level=1)
 
 
 def _requests(records: list[Record], size: int) -> list[list[bytes]]:

@@ -53,7 +53,7 @@ class Intake:
         self._ids = ids
         self._max_age_days = max_age_days
         self._on_new = on_new
-        self._commits: GroupCommit[_Request, Taken] = GroupCommit(self._commit, name="intake")
+        self._commits: GroupCommit[_Request, Taken] = GroupCommit(self._commit)
         self._tidied = 0
 
     async def recover(self) -> None:
