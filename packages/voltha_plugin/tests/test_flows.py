@@ -8,20 +8,21 @@ from hypothesis import strategies as st
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import ServiceConfig
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._builder import (
+    MeterIds,
+    Place,
+    cookie_base,
+    service_flows,
+)
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._flow import (
     FlowSpec,
-    device_flow_id,
+    device_flows,
     metadata,
     pon_port_no,
     uni_parts,
     uni_port_no,
 )
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._messages import flow_update
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import (
-    Place,
-    cookie_base,
-    single_tagged_flows,
-)
 
 NNI = 16777216
 
@@ -45,7 +46,13 @@ def service(s_tag: int = 900, technology_profile: int = 64) -> ServiceConfig:
 
 
 def flows_of(made: ServiceConfig, where: Place) -> tuple[FlowSpec, ...]:
-    return single_tagged_flows(made, where, up_meter=0x10001, down_meter=0x10002, cookie=cookie_base("a"))
+    return service_flows(made, where, MeterIds(0x10001, 0x10001, 0x10002, 0x10002), cookie_base("a"))
+
+
+def device_flow_id(flow: FlowSpec) -> int:
+    [(side, number)] = device_flows(flow)
+    assert side == flow.side
+    return number
 
 
 def test_flow_ids_are_those_of_the_specification() -> None:
@@ -136,6 +143,7 @@ def test_services_share_a_flow_id_only_with_the_same_tag_or_port(a: int, b: int,
 def test_cookies_differ_by_every_part_of_the_service() -> None:
     assert cookie_base("a", "bc") != cookie_base("ab", "c")
     assert cookie_base("t1", "s") >> 56 == 0x5D
+    assert cookie_base("t1", "s") >> 40 == cookie_base("t1", "other") >> 40 != cookie_base("t2", "s") >> 40
 
 
 @pytest.mark.parametrize("command", ["add", "delete"])

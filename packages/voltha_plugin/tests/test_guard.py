@@ -14,8 +14,12 @@ from voltha_protos import openflow_13_pb2 as of
 
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import ForbiddenRequestError, ServiceConfig
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._guard import admit
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._builder import (
+    MeterIds,
+    Place,
+    service_flows,
+)
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._messages import flow_update
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import Place, single_tagged_flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +31,7 @@ PLACE = Place(olt_serial="o", onu_serial="n", olt_id="o", onu_id="n", logical_de
 
 
 def valid(index: int) -> Any:
-    flows = single_tagged_flows(CONFIG, PLACE, up_meter=0x10000, down_meter=0x10000, cookie=0x100)
+    flows = service_flows(CONFIG, PLACE, MeterIds(0x10000, 0x10000, 0x10000, 0x10000), 0x100)
     return flow_update("l", flows[index], "add")
 
 

@@ -32,9 +32,13 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin._failures i
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._follow import Follower, Seen
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._onu import OnuPlace, judge_onu
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin._shared_reads import SharedReads
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._flow import device_flow_id
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._builder import (
+    MeterIds,
+    Place,
+    service_flows,
+)
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._flow import device_flows
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._installer import judge
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._service import Place, single_tagged_flows
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_an_onu_somewhere_else_says_where() -> None:
         judge_onu(devices, other, OnuPlace(serial="BBSM000a0001"))
 
 
-FLOWS = single_tagged_flows(
+FLOWS = service_flows(
     ServiceConfig.parse({"s_tag": 900, "bandwidth_down": 1000, "bandwidth_up": 1000}),
     Place(
         olt_serial="OLT",
@@ -183,13 +187,14 @@ FLOWS = single_tagged_flows(
         uni_port=256,
         nni_port=16777216,
     ),
-    up_meter=0x10000,
-    down_meter=0x10000,
-    cookie=0x100,
+    MeterIds(0x10000, 0x10000, 0x10000, 0x10000),
+    0x100,
 )
 LOGICAL = {flow.id: flow.cookie for flow in FLOWS}
-ON_OLT = {device_flow_id(flow): flow.cookie for flow in FLOWS if flow.side == "olt"}
-ON_ONU = {device_flow_id(flow): flow.cookie for flow in FLOWS if flow.side == "onu"}
+ON_OLT, ON_ONU = (
+    {number: flow.cookie for flow in FLOWS for place, number in device_flows(flow) if place == side}
+    for side in ("olt", "onu")
+)
 
 
 def judged(logical: dict[int, int], on_olt: dict[int, int], on_onu: dict[int, int], device: DeviceView | None) -> Seen:

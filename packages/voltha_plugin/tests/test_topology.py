@@ -82,7 +82,13 @@ async def test_the_tree_goes_from_the_stack_to_the_subscriber(plugin: VolthaInte
         {
             "uni": 1,
             "subscribers": [
-                {"subscriber_id": "sub-1", "technology_profile": 64, "s_tag": 900, "status": "active"},
+                {
+                    "subscriber_id": "sub-1",
+                    "name": "internet",
+                    "technology_profile": 64,
+                    "s_tag": 900,
+                    "status": "active",
+                },
             ],
         }
     ]

@@ -9,13 +9,16 @@ from __future__ import annotations
 from ._device import DeviceView
 from ._errors import (
     AdapterError,
+    ControllerError,
     DeviceBusyError,
     DeviceNotFoundError,
     DuplicateDeviceError,
     FlowRejectedError,
     ForbiddenRequestError,
+    ForeignFlowsError,
     NoRouteError,
     RequestRefusedError,
+    ServiceBusyError,
     ServiceConfigError,
     ServiceConflictError,
     StateTimeoutError,
@@ -29,21 +32,25 @@ from ._errors import (
 from ._plugin import VolthaIntegrationPlugin
 from ._settings import VolthaSettings
 from .events._stream import event_stream
-from .services import BandwidthProfile, ServiceConfig
+from .services import PRESETS, BandwidthProfile, ServiceConfig
 from .topology._formats import TOPOLOGY_FORMATS, render_topology
 
 __all__ = [
+    "PRESETS",
     "TOPOLOGY_FORMATS",
     "AdapterError",
     "BandwidthProfile",
+    "ControllerError",
     "DeviceBusyError",
     "DeviceNotFoundError",
     "DeviceView",
     "DuplicateDeviceError",
     "FlowRejectedError",
     "ForbiddenRequestError",
+    "ForeignFlowsError",
     "NoRouteError",
     "RequestRefusedError",
+    "ServiceBusyError",
     "ServiceConfig",
     "ServiceConfigError",
     "ServiceConflictError",

@@ -10,13 +10,16 @@ from dotmac_isp.plugins.core.errors import ConfigurationError, CredentialsRefuse
 
 __all__ = [
     "AdapterError",
+    "ControllerError",
     "DeviceBusyError",
     "DeviceNotFoundError",
     "DuplicateDeviceError",
     "FlowRejectedError",
     "ForbiddenRequestError",
+    "ForeignFlowsError",
     "NoRouteError",
     "RequestRefusedError",
+    "ServiceBusyError",
     "ServiceConfigError",
     "ServiceConflictError",
     "StateTimeoutError",
@@ -93,6 +96,18 @@ class ServiceConfigError(VolthaError, ValueError):
 
 class ServiceConflictError(VolthaError):
     """The service would take the flow of another one: same tag, port or subscriber (recordings, surprises 14 and 38)."""
+
+
+class ServiceBusyError(VolthaError):
+    """Another host with the same store works on this service right now; the same request may succeed later."""
+
+
+class ForeignFlowsError(ServiceConflictError):
+    """Somebody else programs this OLT's flows: two hands on one table undo each other's work."""
+
+
+class ControllerError(VolthaError):
+    """The controller that programs this OLT's flows cannot be reached, or refused what was asked of it."""
 
 
 class FlowRejectedError(VolthaError):

@@ -12,6 +12,7 @@ from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from .devices._methods import DeviceMethods
 from .events._methods import EventMethods
+from .services._methods import ServiceMethods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ _CONNECTION: Final = {
 _STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
 
-class VolthaIntegrationPlugin(DeviceMethods, EventMethods, NetworkAutomationPlugin):
+class VolthaIntegrationPlugin(DeviceMethods, ServiceMethods, EventMethods, NetworkAutomationPlugin):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
     `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is
@@ -165,41 +166,6 @@ class VolthaIntegrationPlugin(DeviceMethods, EventMethods, NetworkAutomationPlug
         """
         work = await self._stacks.holding(parent_device_id)
         return await work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
-
-    async def add_subscriber_flow(
-        self,
-        device_id: str,
-        subscriber_id: str,
-        service_config: Mapping[str, Any],
-        context: PluginContext | None = None,
-    ) -> dict[str, Any]:
-        """Install a subscriber's single-tagged service on an ONU and see it on the devices; on failure nothing of it stays.
-
-        `service_config` is what `ServiceConfig` describes. Asking twice changes nothing (`created` is then false) but for
-        repairing what an ONU lost; other values for the same UNI replace the service.
-        """
-        return await (await self._stacks.holding(device_id)).add_service(
-            device_id, subscriber_id, service_config, context
-        )
-
-    async def remove_subscriber_flow(
-        self,
-        device_id: str,
-        subscriber_id: str,
-        context: PluginContext | None = None,
-    ) -> dict[str, Any]:
-        """Remove exactly what was installed for a subscriber on an ONU, then meters that nobody uses.
-
-        Gives `removed`, `services`, `flows`, `meters`; asking for what is not there is no error.
-        """
-        work = await self._stacks.serving(subscriber_id)
-        return await work.remove_service(device_id, subscriber_id, context)
-
-    async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:
-        """The services that are remembered, of all devices or of one OLT or ONU."""
-        if device_id is not None:
-            return await (await self._stacks.holding(device_id)).services(device_id)
-        return [service for work in self._stacks.works for service in await work.services(None)]
 
     async def collect_metrics(
         self,

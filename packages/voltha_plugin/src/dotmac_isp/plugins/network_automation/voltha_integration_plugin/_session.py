@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -11,8 +12,9 @@ from dotmac_isp.plugins.core.model import Secret
 from ._client import Endpoint, Login, VolthaClient, identified
 from ._device import DeviceView, from_proto
 from ._directory import Directory
-from ._errors import VolthaConfigurationError
+from ._errors import DeviceNotFoundError, VolthaConfigurationError
 from ._shared_reads import SharedReads
+from .services._foreign import foreign_flows
 from .services._messages import listed_meters, referenced_meters
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .services._meter import Band
 
 __all__ = ["FlowTable", "Locks", "Session", "open_session"]
+
+_SHARED_OLT: Final = 1.0
 
 
 class FlowTable:
@@ -37,6 +41,11 @@ class FlowTable:
     def meters(self) -> set[int]:
         """The ids of the meters that these flows use."""
         return referenced_meters(self._flows)
+
+    @cached_property
+    def foreign(self) -> dict[str, int]:
+        """How many flows here are not of this plugin, by who seems to have made them."""
+        return foreign_flows(self._flows)
 
 
 class Locks:
@@ -61,6 +70,8 @@ class Session:
         rpc, wanted = key
         answer = await self.client.call(rpc, identified(wanted) if wanted else None)
         match rpc:
+            case "GetDevice":
+                return from_proto(answer)
             case "ListDevices":
                 return [from_proto(device) for device in answer.items]
             case "ListLogicalDeviceMeters":
@@ -74,9 +85,21 @@ class Session:
         """All devices now."""
         return await self.directory.every()
 
-    async def logical_flows(self, logical_device_id: str) -> FlowTable:
-        """The flows of an OLT's logical device, read after this call."""
-        table: FlowTable = await self._reads.fresh(("ListLogicalDeviceFlows", logical_device_id))
+    async def _ask(self, rpc: str, name: str, age: float) -> Any:
+        """One answer, read after this call, or at most `age` seconds before it."""
+        return await (self._reads.recent((rpc, name), age) if age else self._reads.fresh((rpc, name)))
+
+    async def olt(self, device_id: str) -> DeviceView | None:
+        """An OLT as it was at most a second ago: many ask at once while its services are installed."""
+        try:
+            found: DeviceView = await self._ask("GetDevice", device_id, _SHARED_OLT)
+        except DeviceNotFoundError:
+            return None
+        return found
+
+    async def logical_flows(self, logical_device_id: str, *, age: float = 0.0) -> FlowTable:
+        """The flows of an OLT's logical device, read after this call, or at most `age` seconds before it."""
+        table: FlowTable = await self._ask("ListLogicalDeviceFlows", logical_device_id, age)
         return table
 
     async def device_flows(self, device_id: str) -> FlowTable:
@@ -84,14 +107,19 @@ class Session:
         table: FlowTable = await self._reads.fresh(("ListDeviceFlows", device_id))
         return table
 
-    async def meters(self, logical_device_id: str) -> dict[int, tuple[Band, ...]]:
-        """The meters of a logical device, read after this call."""
-        meters: dict[int, tuple[Band, ...]] = await self._reads.fresh(("ListLogicalDeviceMeters", logical_device_id))
+    async def meters(self, logical_device_id: str, *, age: float = 0.0) -> dict[int, tuple[Band, ...]]:
+        """The meters of a logical device, read after this call, or at most `age` seconds before it."""
+        meters: dict[int, tuple[Band, ...]] = await self._ask("ListLogicalDeviceMeters", logical_device_id, age)
         return meters
 
-    async def logical_ports(self, logical_device_id: str) -> list[Any]:
-        """The ports of a logical device (`logical_device.LogicalPort`), in no order."""
-        ports: list[Any] = await self._reads.fresh(("ListLogicalDevicePorts", logical_device_id))
+    def forget_lists(self, logical_device_id: str) -> None:
+        """Flows or meters were deleted: what was listed before says nothing any more."""
+        for rpc in ("ListLogicalDeviceMeters", "ListLogicalDeviceFlows"):
+            self._reads.forget((rpc, logical_device_id))
+
+    async def logical_ports(self, logical_device_id: str, *, age: float = 0.0) -> list[Any]:
+        """The ports of a logical device (`logical_device.LogicalPort`), in no order; `age` as in `logical_flows`."""
+        ports: list[Any] = await self._ask("ListLogicalDevicePorts", logical_device_id, age)
         return ports
 
 

@@ -75,6 +75,10 @@ class VolthaSettings(PluginSettings):
         ge=0,
         description="Flows seen everywhere must still be there after this time (VOLTHA takes refused ones back)",
     )
+    foreign_flows: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="Whether services are added to an OLT that has flows of somebody else, a controller for one",
+    )
     kafka_bootstrap: str = Field(
         default="",
         pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$",

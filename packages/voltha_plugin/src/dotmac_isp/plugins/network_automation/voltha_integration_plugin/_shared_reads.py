@@ -7,6 +7,7 @@ read is under way joins the next one, so that the load on VOLTHA does not grow w
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ class SharedReads:
         self._read: Final = read
         self._next: dict[Hashable, asyncio.Future[Any]] = {}
         self._running: dict[Hashable, asyncio.Lock] = {}
+        self._last: dict[Hashable, tuple[float, Any]] = {}
+
+    async def recent(self, key: Hashable, age: float) -> Any:
+        """What `read(key)` gave at most `age` seconds ago, else gives now."""
+        last = self._last.get(key)
+        if last is not None and time.monotonic() - last[0] <= age:
+            return last[1]
+        return await self.fresh(key)
+
+    def forget(self, key: Hashable) -> None:
+        """Do not give what was read before."""
+        self._last.pop(key, None)
 
     async def fresh(self, key: Hashable) -> Any:
         """What `read(key)` gives, begun after this call."""
@@ -44,7 +57,9 @@ class SharedReads:
         try:
             async with self._running.setdefault(key, asyncio.Lock()):
                 self._next.pop(key, None)
+                began = time.monotonic()
                 answer = await self._read(key)
+                self._last[key] = began, answer
         except BaseException as error:
             if self._next.get(key) is future:
                 del self._next[key]

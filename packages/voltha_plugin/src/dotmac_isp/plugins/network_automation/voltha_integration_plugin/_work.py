@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from ._changes import service_event
 from ._client import Login
 from ._configure import DeviceConfig, configure
-from ._errors import DeviceNotFoundError
 from ._follow import Follower, time_limit
 from ._health import ask_health, missing_adapters
 from ._monitor import Monitor
@@ -22,17 +20,16 @@ from .diagnosis._rules import decide, plain
 from .events._events import Events
 from .events._log import EventLog
 from .metrics._collect import collect
-from .services._service import ServiceConfig
-from .services._stored import ServiceStore, StoredService, check_subscriber_id
-from .services._subscribers import Subscribers
+from .services._desk import ServiceDesk
+from .services._stored import check_subscriber_id
 from .topology._reads import read_ports
 from .topology._tree import build_topology
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dotmac_isp.plugins.core.api import PluginAPI
-    from dotmac_isp.plugins.core.model import DeviceEvent, HealthReport, PluginContext, Secret
+    from dotmac_isp.plugins.core.model import HealthReport, PluginContext, Secret
 
     from ._device import DeviceView
     from ._session import Session
@@ -51,15 +48,6 @@ class Work:
         self._login: Final = login
         self._locks: Final = Locks()
         self.session = session
-        self._store: Final = ServiceStore(api.storage)
-        self._subscribers: Final = Subscribers(
-            tenant=api.tenant_id or "",
-            store=self._store,
-            locks=self._locks,
-            settle=lambda: self._settings.flow_settle_time,
-            guarded=self._guarded,
-            logger=api.logger,
-        )
         #: The latest events, for whoever follows them.
         self.log: Final = EventLog()
         self._monitor: Final = Monitor(
@@ -73,6 +61,8 @@ class Work:
             seen=self._seen,
         )
         self.devices: Final = DeviceControl(api, session=lambda: self.session, locks=self._locks, monitor=self._monitor)
+        self.desk: Final = ServiceDesk(api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell)
+        self._store: Final = self.desk.store
         self._tasks: list[asyncio.Task[None]] = []
         self._events = self._make_events()
         self._former_calls: dict[str, int] = {}
@@ -200,12 +190,7 @@ class Work:
         device = await self.session.directory.find(device_id)
         if device is None:
             return None
-        return await describe(self.session, device, await self._services_on(device))
-
-    async def _services_on(self, device: DeviceView) -> list[StoredService]:
-        if device.is_olt:
-            return []
-        return [item async for item in self._store.every() if item.key.onu_serial == device.serial]
+        return await describe(self.session, device, await self.desk.on_device(device))
 
     async def configure(self, device_id: str, config: Mapping[str, Any], context: PluginContext | None) -> bool | None:
         device = await self.session.directory.find(device_id)
@@ -245,68 +230,6 @@ class Work:
         finally:
             self._monitor.look_soon()
 
-    async def add_service(
-        self, device_id: str, subscriber_id: str, config: Any, context: PluginContext | None
-    ) -> dict[str, Any]:
-        check_subscriber_id(subscriber_id)
-        service = ServiceConfig.parse(config)
-        onu = await self.session.directory.require(device_id, kind="onu")
-        follower = Follower(f"add_subscriber_flow {subscriber_id}", time_limit(self._settings.flow_timeout, context))
-        item, changed = await self._subscribers.add(self.session, onu, subscriber_id, service, follower)
-        details = {**item.plain(), "created": changed}
-        if changed:
-            self._tell_service("added", details)
-        return details
-
-    async def remove_service(self, device_id: str, subscriber_id: str, context: PluginContext | None) -> dict[str, Any]:
-        check_subscriber_id(subscriber_id)
-        items = await self._matching(device_id, subscriber_id)
-        limit = time_limit(self._settings.flow_timeout, context)
-        flows = meters = 0
-        for item in items:
-            follower = Follower(f"remove_subscriber_flow {subscriber_id}", limit)
-            gone = await self._subscribers.remove(self.session, item, follower)
-            flows, meters = flows + gone[0], meters + gone[1]
-            self._tell_service("removed", item.plain())
-        return {
-            "subscriber_id": subscriber_id,
-            "removed": bool(items),
-            "services": len(items),
-            "flows": flows,
-            "meters": meters,
-        }
-
-    async def _matching(self, device_id: str, subscriber_id: str) -> list[StoredService]:
-        """The subscriber's services on a device, which may be gone from VOLTHA or have another id by now."""
-        items = await self._store.of_subscriber(subscriber_id)
-        here = [item for item in items if device_id in (item.key.onu_serial, item.place.onu_id)]
-        if here or not items:
-            return here
-        device = await self.session.directory.find(device_id)
-        if device is None:
-            where = ", ".join(sorted({item.key.onu_serial for item in items}))
-            raise DeviceNotFoundError(
-                f"no device with the id or serial number {device_id!r}",
-                remedy=f"Subscriber {subscriber_id!r} has services on ONU {where}",
-            )
-        return [item for item in items if item.key.onu_serial == device.serial]
-
-    def _tell_service(self, what: str, details: dict[str, Any]) -> None:
-        event: DeviceEvent = service_event(what, details, source=self._api.plugin_id, tenant_id=self._api.tenant_id)
-        self._monitor.tell(event)
-
-    async def services(self, device_id: str | None) -> list[dict[str, Any]]:
-        items: Sequence[StoredService] = [item async for item in self._store.every()]
-        if device_id is not None:
-            device = await self.session.directory.find(device_id)
-            names = {device_id} if device is None else {device_id, device.serial}
-            items = [
-                item
-                for item in items
-                if names & {item.key.onu_serial, item.place.onu_id, item.place.olt_serial, item.place.olt_id}
-            ]
-        return [item.plain() for item in items]
-
     async def active_alarms(self, device_id: str | None) -> list[dict[str, Any]]:
         return await self._events.active(await self._names(device_id))
 
@@ -338,14 +261,6 @@ class Work:
             return None
         device = await self.session.directory.find(device_id)
         return {device_id} if device is None else {device_id, device.id, device.serial} - {""}
-
-    async def _guarded(self, work: Awaitable[None]) -> None:
-        """Run work to its end although the caller may be cancelled; only the end of the instance ends it."""
-
-        async def run() -> None:
-            await work
-
-        await asyncio.shield(self._api.spawn(run(), name="voltha rollback"))
 
 
 async def begin_work(api: PluginAPI) -> Work:

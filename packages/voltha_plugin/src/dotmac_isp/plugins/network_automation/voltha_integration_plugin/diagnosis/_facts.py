@@ -10,7 +10,8 @@ import msgspec
 from .._client import identified
 from .._errors import DeviceNotFoundError, VolthaError
 from ..metrics._measure import measure_onu
-from ..services._flow import device_flow_id, pon_port_no
+from ..services._flow import pon_port_no
+from ..services._installer import missing_on_devices
 from ._rules import Facts, decide
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ async def _with_flows(
     return msgspec.structs.replace(
         facts,
         missing_logical=sum(logical.cookies.get(flow.id) != flow.cookie for flow in flows),
-        missing_on_devices=sum(
-            device_flow_id(flow) not in (onu if flow.side == "onu" else olt).cookies for flow in flows
-        ),
+        missing_on_devices=len(missing_on_devices(flows, olt.cookies, onu.cookies)),
         missing_meters=tuple(sorted(wanted.keys() - meters.keys())),
         wrong_meters=tuple(
             sorted(number for number in wanted.keys() & meters.keys() if wanted[number] != meters[number])

@@ -41,16 +41,28 @@ def flow_mod(flow: FlowSpec, command: FlowCommand) -> Any:
 
 
 def _match_fields(flow: FlowSpec) -> list[Any]:
-    fields = [_field(type=of.OFPXMT_OFB_IN_PORT, port=flow.in_port)]
-    if flow.metadata_match is not None:
-        fields.append(_field(type=of.OFPXMT_OFB_METADATA, table_metadata=flow.metadata_match))
-    if flow.vlan is not None and flow.vlan_mask is None:
-        fields.append(_field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=flow.vlan))
-    elif flow.vlan is not None:
-        fields.append(
-            _field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=flow.vlan, has_mask=True, vlan_vid_mask=flow.vlan_mask)
-        )
-    return fields
+    values = (
+        ("port", of.OFPXMT_OFB_IN_PORT, flow.in_port),
+        ("table_metadata", of.OFPXMT_OFB_METADATA, flow.metadata_match),
+        ("eth_dst", of.OFPXMT_OFB_ETH_DST, _address(flow.eth_dst)),
+        ("eth_src", of.OFPXMT_OFB_ETH_SRC, _address(flow.eth_src)),
+        ("eth_type", of.OFPXMT_OFB_ETH_TYPE, flow.eth_type),
+        ("vlan_vid", of.OFPXMT_OFB_VLAN_VID, flow.vlan),
+        ("vlan_pcp", of.OFPXMT_OFB_VLAN_PCP, flow.pcp),
+        ("ip_proto", of.OFPXMT_OFB_IP_PROTO, flow.ip_proto),
+        ("udp_src", of.OFPXMT_OFB_UDP_SRC, flow.udp_src),
+        ("udp_dst", of.OFPXMT_OFB_UDP_DST, flow.udp_dst),
+    )
+    mask = {} if flow.vlan_mask is None else {"has_mask": True, "vlan_vid_mask": flow.vlan_mask}
+    return [
+        _field(type=kind, **{name: value}, **(mask if kind == of.OFPXMT_OFB_VLAN_VID else {}))
+        for name, kind, value in values
+        if value is not None
+    ]
+
+
+def _address(mac: str | None) -> bytes | None:
+    return None if mac is None else bytes.fromhex(mac.replace(":", ""))
 
 
 def _field(**values: Any) -> Any:
@@ -82,6 +94,9 @@ def _action(action: Action) -> Any:
             return of.ofp_action(type=of.OFPAT_POP_VLAN)
         case "set_vlan":
             field = _field(type=of.OFPXMT_OFB_VLAN_VID, vlan_vid=action.value)
+            return of.ofp_action(type=of.OFPAT_SET_FIELD, set_field=of.ofp_action_set_field(field=field))
+        case "set_pcp":
+            field = _field(type=of.OFPXMT_OFB_VLAN_PCP, vlan_pcp=action.value)
             return of.ofp_action(type=of.OFPAT_SET_FIELD, set_field=of.ofp_action_set_field(field=field))
         case "output":
             output = of.ofp_action_output(port=action.value, max_len=_MAX_LEN)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import NoRouteError, RequestRefusedError
 from .._follow import Follower, Seen
+from ._builder import Place
 from ._flow import is_nni
-from ._service import Place
 
 if TYPE_CHECKING:
     from .._device import DeviceView
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["find_place", "pick_ports"]
 
 _LIVE: Final = 4
+#: Ports seen this many seconds ago are taken as they were; a port that is missing there is looked for again.
+_RECENT: Final = 2.0
 
 
 async def find_place(session: Session, onu: DeviceView, uni: int, follower: Follower) -> Place:
     """Wait until the ONU takes flows and its UNI port is there, and say where that is.
 
-    A disabled ONU is an error at once: VOLTHA would accept its flows, and nobody would get any traffic.
+    A disabled ONU is an error at once: VOLTHA would accept its flows, and nobody would get any traffic. `onu` is as it was seen a
+    moment ago, so it is asked for again only when it was not ready.
     """
+    fresh: list[DeviceView] = [onu]
 
     async def look() -> tuple[Seen, Place | None]:
-        now = await session.client.device(onu.id)
+        now = fresh.pop() if fresh else await session.client.device(onu.id)
         if now is None:
             return Seen(reached=False, state="gone from VOLTHA"), None
         if now.admin == "DISABLED":
@@ -41,10 +45,12 @@ async def find_place(session: Session, onu: DeviceView, uni: int, follower: Foll
 
 
 async def _on_logical_device(session: Session, onu: DeviceView, uni: int) -> tuple[Seen, Place | None]:
-    olt = await session.client.device(onu.parent_id)
+    olt = await session.olt(onu.parent_id)
     if olt is None or not olt.is_ready:
         return Seen(reached=False, state=f"ONU {onu.state}, its OLT {olt.state if olt else 'gone'}"), None
-    ports = pick_ports(await session.logical_ports(olt.parent_id), onu, uni)
+    ports = pick_ports(await session.logical_ports(olt.parent_id, age=_RECENT), onu, uni)
+    if ports is None:
+        ports = pick_ports(await session.logical_ports(olt.parent_id), onu, uni)
     if ports is None:
         return Seen(reached=False, state=f"ONU {onu.state}, no port {onu.serial}-{uni} on logical device"), None
     uni_port, nni_port = ports

@@ -1,56 +1,87 @@
-"""What is remembered of each subscriber: the service that is wanted, and exactly what was installed for it.
+"""What is remembered of each subscriber: the services that are wanted, and exactly what was installed for them.
 
 One document per subscriber under `subscriber/<id>`. Removal takes away just what stands here, whatever the service looks like now.
+A service that is being worked on carries a claim, so that two hosts with one store never work on it at once; a claim lapses, so
+that what a killed host left unfinished is finished by another.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from dotmac_isp.plugins.core.errors import StorageConflictError
 
-from .._errors import VolthaError
-from ._flow import FlowSpec
+from .._errors import ServiceBusyError, VolthaError
+from ._builder import MeterIds, Place
+from ._flow import FlowSpec, device_flows
 from ._index import ServiceIndex
 from ._meter import MeterSpec
-from ._service import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dotmac_isp.plugins.core.api import Storage
+    from dotmac_isp.plugins.core.api import Document, Lease, Storage
 
-__all__ = ["ServiceKey", "ServiceStore", "StoredService", "check_subscriber_id"]
+__all__ = ["ServiceKey", "ServiceStore", "State", "StoredService", "check_subscriber_id"]
 
 _PREFIX: Final = "subscriber/"
 _PAGE: Final = 500
 _LONGEST_ID: Final = 256
+#: How long a claim holds when its host dies, in seconds. Work that takes longer renews it with each write.
+_CLAIM: Final = 20.0
+
+#: Wanted and on its way, wanted and installed, not wanted for now, not wanted any more.
+State = Literal["adding", "active", "suspended", "removing"]
 
 
 class ServiceKey(msgspec.Struct, frozen=True):
-    """Names one service: of whom, on which UNI of which ONU, with which technology profile."""
+    """Names one service: of whom, on which UNI of which ONU, and what it is called there."""
 
     subscriber_id: str
     onu_serial: str
     uni: int
-    technology_profile: int
+    name: str = "internet"
 
 
 class StoredService(msgspec.Struct, frozen=True, kw_only=True):
-    """One service: wanted (`service`), where it is, and what stands for it in VOLTHA. `updated_at` is Unix time."""
+    """One service: wanted (`service`), where it is, and what stands for it in VOLTHA. `updated_at` is Unix time.
+
+    `owner` says who programs its flows: `direct`, or the controller's name; a controller's service has no flows here.
+    """
 
     key: ServiceKey
     service: dict[str, Any]
     place: Place
-    flows: tuple[FlowSpec, ...]
-    meters: tuple[MeterSpec, ...]
-    state: Literal["adding", "active", "removing"] = "adding"
+    flows: tuple[FlowSpec, ...] = ()
+    meters: tuple[MeterSpec, ...] = ()
+    meter_ids: MeterIds | None = None
+    owner: str = "direct"
+    state: State = "adding"
     updated_at: float = msgspec.field(default_factory=time.time)
+    claim: str = ""
+    claimed_until: float = 0.0
 
-    def becoming(self, state: Literal["adding", "active", "removing"]) -> StoredService:
+    @property
+    def wanted(self) -> bool:
+        """Whether it should be in VOLTHA."""
+        return self.state in ("adding", "active")
+
+    @property
+    def status(self) -> str:
+        """The state for a person: an active service whose data flows wait for a MAC address is not quite that."""
+        waiting = self.service.get("mac_learning") and not self.service.get("mac_address")
+        return "waiting_for_mac" if self.state == "active" and waiting else self.state
+
+    @property
+    def queue(self) -> tuple[str, int, int]:
+        """The scheduler that it shares with services of the same technology profile on its UNI."""
+        return (self.key.onu_serial, self.key.uni, self.service.get("technology_profile", 64))
+
+    def becoming(self, state: State) -> StoredService:
         """The same service in another state, now."""
         return msgspec.structs.replace(self, state=state, updated_at=time.time())
 
@@ -58,22 +89,32 @@ class StoredService(msgspec.Struct, frozen=True, kw_only=True):
         """The service as `list_subscribers` gives it."""
         return {
             "subscriber_id": self.key.subscriber_id,
+            "name": self.key.name,
             "serial_number": self.key.onu_serial,
             "olt_serial_number": self.place.olt_serial,
             "device_id": self.place.onu_id,
             "uni": self.key.uni,
             "uni_port": self.place.uni_port,
-            "status": self.state,
+            "status": self.status,
+            "owner": self.owner,
             "service": dict(self.service),
-            "flows": [
-                {"id": str(flow.id), "table": flow.table, "device": flow.side, "cookie": str(flow.cookie)}
-                for flow in self.flows
-            ],
+            "flows": [_plain_flow(flow) for flow in self.flows],
             "meters": [
                 {"id": meter.id, "bands": [msgspec.to_builtins(band) for band in meter.bands]} for meter in self.meters
             ],
             "updated_at": self.updated_at,
         }
+
+
+def _plain_flow(flow: FlowSpec) -> dict[str, Any]:
+    devices = "+".join(side for side, _ in device_flows(flow))
+    return {
+        "id": str(flow.id),
+        "table": flow.table,
+        "device": devices,
+        "cookie": str(flow.cookie),
+        "trap": flow.is_trap,
+    }
 
 
 def check_subscriber_id(subscriber_id: object) -> str:
@@ -90,6 +131,8 @@ class ServiceStore:
 
     def __init__(self, storage: Storage) -> None:
         self._storage: Final = storage
+        #: What this instance signs its claims with.
+        self.instance: Final = uuid.uuid4().hex
         self.index: ServiceIndex = ServiceIndex()
 
     async def load(self) -> None:
@@ -97,6 +140,20 @@ class ServiceStore:
         self.index = ServiceIndex()
         async for item in self.every():
             self.index.put(item)
+
+    async def follow(self) -> None:
+        """Keep the index as other hosts change the documents; runs until cancelled."""
+        async for change in self._storage.watch(_PREFIX):
+            self._changed(change.key.removeprefix(_PREFIX), change.document)
+
+    def _changed(self, subscriber_id: str, document: Document | None) -> None:
+        stored = {} if document is None else {item.key: item for item in _decode(document.value)}
+        for key in self.index.of_subscriber(subscriber_id):
+            if key not in stored and not self.index.is_ours(key):
+                self.index.remove(key)
+        for key, item in stored.items():
+            if item.claim != self.instance and not self.index.is_ours(key):
+                self.index.put(item)
 
     async def every(self) -> AsyncIterator[StoredService]:
         """All services as they are stored right now, by subscriber."""
@@ -112,32 +169,57 @@ class ServiceStore:
         document = await self._storage.get(_PREFIX + subscriber_id)
         return [] if document is None else _decode(document.value)
 
-    async def save(self, item: StoredService) -> None:
-        """Store a service in place of the one with its key."""
-        self.index.put(item)
-        await self._change(item.key, item)
+    async def one(self, key: ServiceKey) -> StoredService | None:
+        """One service as it is stored right now, or `None`."""
+        return next((item for item in await self.of_subscriber(key.subscriber_id) if item.key == key), None)
 
-    async def drop(self, key: ServiceKey) -> None:
+    async def save(
+        self, item: StoredService, *, done: bool = False, indexed: bool = True, lease: Lease | None = None
+    ) -> StoredService:
+        """Store a service in place of the one with its key, claimed by this instance until it is `done`; gives it as stored.
+
+        With `indexed` false the index stays as it is: another service of this key is planned there already. Raises `ServiceBusyError` when another host has claimed it, and `LeaseLostError` when `lease` is not held any more.
+        """
+        claim, until = ("", 0.0) if done else (self.instance, time.time() + _CLAIM)
+        item = msgspec.structs.replace(item, claim=claim, claimed_until=until)
+        await self._change(item.key, item, lease)
+        if indexed:
+            self.index.put(item)
+        return item
+
+    async def drop(self, key: ServiceKey, *, lease: Lease | None = None) -> None:
         """Forget a service; a subscriber without any leaves no document."""
+        await self._change(key, None, lease)
         self.index.remove(key)
-        await self._change(key, None)
         path = _PREFIX + key.subscriber_id
         document = await self._storage.get(path)
         if document is not None and not document.value["services"]:
             try:
-                await self._storage.delete(path, expected_version=document.version)
+                await self._storage.delete(path, expected_version=document.version, lease=lease)
             except StorageConflictError:
                 return  # somebody added a service meanwhile
 
-    async def _change(self, key: ServiceKey, item: StoredService | None) -> None:
+    def require_unclaimed(self, item: StoredService) -> None:
+        """Raise `ServiceBusyError` when another host works on a service right now."""
+        if item.claim not in ("", self.instance) and item.claimed_until > time.time():
+            left = item.claimed_until - time.time()
+            raise ServiceBusyError(
+                f"another host works on service {item.key.name!r} of subscriber {item.key.subscriber_id!r}",
+                remedy=f"Ask again; should that host be gone, its claim lapses in {left:.0f} s",
+            )
+
+    async def _change(self, key: ServiceKey, item: StoredService | None, lease: Lease | None) -> None:
         added = [] if item is None else [msgspec.to_builtins(item)]
-        wanted = msgspec.to_builtins(key)
 
         def change(value: Any) -> Any:
-            kept = [] if value is None else [each for each in value["services"] if each["key"] != wanted]
+            stored = [] if value is None else value["services"]
+            kept = [each for each in stored if msgspec.convert(each["key"], ServiceKey) != key]
+            for each in stored:
+                if each not in kept:
+                    self.require_unclaimed(msgspec.convert(each, StoredService))
             return {"subscriber_id": key.subscriber_id, "services": kept + added}
 
-        await self._storage.update(_PREFIX + key.subscriber_id, change)
+        await self._storage.update(_PREFIX + key.subscriber_id, change, lease=lease)
 
 
 def _decode(value: Any) -> list[StoredService]:

@@ -1,177 +1,264 @@
-"""Subscriber services from wish to working line: desired state stored, flows installed, seen, remembered; or everything taken back."""
+"""Subscriber services from wish to working line: desired state stored, brought in, seen, remembered; or everything taken back."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
-from .._errors import ServiceConflictError, VolthaError
+import msgspec
+
+from .._errors import FlowRejectedError, ServiceBusyError, ServiceConflictError, VolthaError
 from .._follow import Follower
-from ._installer import add_flows, add_meters, is_installed, remove_flows, remove_meters, verify
-from ._meter import MeterSpec, choose_meter_id
 from ._place import find_place
-from ._service import ServiceConfig, cookie_base, single_tagged_flows
+from ._service import ServiceConfig
 from ._stored import ServiceKey, ServiceStore, StoredService
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Iterator
+
+    from dotmac_isp.plugins.core.api import Lease
 
     from .._device import DeviceView
     from .._session import Locks, Session
-    from ._meter import BandwidthProfile
-    from ._service import Place
+    from ._builder import Place
+    from ._owner import Owner
 
 __all__ = ["Subscribers"]
 
 #: What rolling back may take, whatever time the caller had left.
 _ROLLBACK_TIME: Final = 15.0
+#: A caller with less time left than this does not wait for another host any more.
+_LAST_MOMENT: Final = 0.5
 
 Guarded = Callable[[Awaitable[None]], Awaitable[None]]
 
 
 class Subscribers:
-    """The services of one tenant. `settle` gives seconds; `guarded` runs a rollback to its end even when the caller is cancelled."""
+    """The services of one tenant. `owner_of` gives who programs an OLT's flows, by its serial number or a stored owner's name;
+    `guarded` runs a rollback to its end even when the caller is cancelled.
+    """
 
     def __init__(
         self,
         *,
-        tenant: str,
         store: ServiceStore,
         locks: Locks,
-        settle: Callable[[], float],
+        owner_of: Callable[[str], Owner],
+        owner_named: Callable[[str], Owner],
         guarded: Guarded,
         logger: logging.LoggerAdapter[logging.Logger],
     ) -> None:
-        self._tenant: Final = tenant
         self._store: Final = store
         self._locks: Final = locks
-        self._settle: Final = settle
+        self._owner_of: Final = owner_of
+        self._owner_named: Final = owner_named
         self._guarded: Final = guarded
         self._logger: Final = logger
 
     async def add(
         self, session: Session, onu: DeviceView, subscriber_id: str, service: ServiceConfig, follower: Follower
     ) -> tuple[StoredService, bool]:
-        """Bring a service up; gives it and whether anything had to be changed for it."""
+        """Bring a service up, in place of the subscriber's one of this name on the UNI; gives it, and whether anything changed."""
+        key = ServiceKey(subscriber_id, onu.serial, service.uni, service.name)
         async with self._locks[f"onu/{onu.serial}"]:
             place = await find_place(session, onu, service.uni, follower)
-            former = await self._former(subscriber_id, place, service)
-            key = ServiceKey(subscriber_id, onu.serial, service.uni, service.technology_profile)
-            same = [item for item in former if item.key == key and item.service == service.plain()]
-            if len(former) == len(same) == 1 and same[0].place == place and await is_installed(session, same[0]):
-                if same[0].state != "active":
-                    await self._store.save(same[0].becoming("active"))
-                return same[0].becoming("active"), False
-            item = await self._plan(session, key, place, service)
-            await self._require_free_flows(session, item)
-            await self._install(session, item, former, follower)
-            return item.becoming("active"), True
+            former = await self._free(key, follower)
+            if former is not None and former.state == "active" and former.service == service.plain():
+                owner = self._owner_named(former.owner)
+                if former.place == place and await owner.is_installed(session, former):
+                    return former, False
+            owner = self._owner_of(place.olt_serial)
+            self._require_one_owner(owner, place.olt_serial)
+            await owner.require_alone(session, place)
+            with self._working(key):
+                item = await owner.plan(session, key, place, service)
+                return await self._install(session, item, former, follower), True
 
-    async def remove(self, session: Session, item: StoredService, follower: Follower) -> tuple[int, int]:
+    async def change_speed(
+        self, session: Session, onu: DeviceView | None, key: ServiceKey, service: ServiceConfig, follower: Follower
+    ) -> tuple[StoredService, bool]:
+        """Give a service other speeds: its flows are removed and added with other meters. A suspended one stays so."""
+        former = await self._free(key, follower)
+        if former is not None and former.state == "suspended":
+            changed = msgspec.structs.replace(former, service=service.plain(), meters=(), meter_ids=None)
+            return await self._store.save(changed.becoming("suspended"), done=True), former.service != service.plain()
+        if onu is None:
+            raise VolthaError(f"ONU {key.onu_serial} is not in VOLTHA")
+        return await self.add(session, onu, key.subscriber_id, service, follower)
+
+    async def suspend(self, session: Session, key: ServiceKey, follower: Follower) -> tuple[StoredService, bool]:
+        """Take a service out of VOLTHA and keep it, with its tags; gives it, and whether anything changed."""
+        async with self._locks[f"onu/{key.onu_serial}"]:
+            item = await self._require(key, follower)
+            if item.state == "suspended":
+                return item, False
+            with self._working(key):
+                item = await self._store.save(item.becoming("suspended"))
+                owner = self._owner_named(item.owner)
+                await owner.take_out(session, item, follower)
+                await owner.release(session, item)
+                return await self._store.save(item, done=True), True
+
+    async def restore(
+        self, session: Session, onu: DeviceView, key: ServiceKey, follower: Follower
+    ) -> tuple[StoredService, bool]:
+        """Bring a suspended service back; gives it, and whether anything changed."""
+        item = await self._require(key, follower)
+        return await self.add(session, onu, key.subscriber_id, ServiceConfig.parse(item.service), follower)
+
+    async def remove(
+        self, session: Session, item: StoredService, follower: Follower, *, lease: Lease | None = None
+    ) -> tuple[int, int]:
         """Take a service out; gives how many flows and meters were removed."""
         async with self._locks[f"onu/{item.key.onu_serial}"]:
-            await self._store.save(item.becoming("removing"))
-            flows = await remove_flows(session, item, follower)
-            await self._store.drop(item.key)
-            return flows, await self._release_meters(session, item)
+            if (stored := await self._free(item.key, follower)) is None:
+                return 0, 0
+            with self._working(item.key):
+                item = await self._store.save(stored.becoming("removing"), lease=lease)
+                owner = self._owner_named(item.owner)
+                flows = await owner.take_out(session, item, follower)
+                await self._store.drop(item.key, lease=lease)
+                return flows, await owner.release(session, item)
 
-    async def _former(self, subscriber_id: str, place: Place, service: ServiceConfig) -> list[StoredService]:
-        """What the subscriber has on this UNI already: a single-tagged service takes the whole of it."""
-        return [
-            item
-            for item in await self._store.of_subscriber(subscriber_id)
-            if item.key.onu_serial == place.onu_serial and item.key.uni == service.uni
-        ]
+    async def repair(
+        self, session: Session, onu: DeviceView, item: StoredService, follower: Follower, *, lease: Lease | None = None
+    ) -> StoredService:
+        """Bring a wanted service back to where it should be. What fails stays wanted; raises what went wrong."""
+        key = item.key
+        async with self._locks[f"onu/{key.onu_serial}"]:
+            item = await self._require(key, follower)
+            place = await find_place(session, onu, key.uni, follower)
+            with self._working(key):
+                # The wish stands first: whatever happens now, somebody takes up from here.
+                item = await self._store.save(item.becoming("adding"), lease=lease)
+                try:
+                    if (
+                        item.place != place
+                        or onu.has_lost_flows
+                        or not await self._added_again(session, item, follower)
+                    ):
+                        item = await self._anew(session, item, place, follower, lease)
+                except VolthaError:
+                    await self._store.save(item, done=True, lease=lease)
+                    raise
+                return await self._store.save(item.becoming("active"), done=True, lease=lease)
 
-    async def _plan(self, session: Session, key: ServiceKey, place: Place, service: ServiceConfig) -> StoredService:
-        """The service with its meters and flows; claims them in the index in the same step, so that nobody else does."""
-        listed = await session.meters(place.logical_device_id)
-        taken = {**listed, **self._store.index.meters(place.olt_serial)}
-        up = self._meter(service.upstream, taken)
-        down = self._meter(service.downstream, {**taken, up.id: up.bands})
-        parts = (self._tenant, key.subscriber_id, place.olt_serial, key.onu_serial, str(key.uni), str(service.s_tag))
-        flows = single_tagged_flows(
-            service, place, up_meter=up.id, down_meter=down.id, cookie=cookie_base(*parts, str(key.technology_profile))
-        )
-        self._store.index.require_free(key, place.olt_serial, flows)
-        return StoredService(
-            key=key, service=service.plain(), place=place, flows=flows, meters=tuple(dict.fromkeys((up, down)))
-        )
+    def _require_one_owner(self, owner: Owner, olt_serial: str) -> None:
+        """An OLT has one who programs its flows: refuse while services of another are stored."""
+        for other in self._store.index.owners(olt_serial) - {owner.name}:
+            raise ServiceConflictError(
+                f"OLT {olt_serial} has services that are programmed by {other!r}, and this one would be by {owner.name!r}",
+                remedy="Remove those services first, or set flow_owners back for this OLT",
+            )
 
-    def _meter(self, profile: BandwidthProfile, taken: dict[int, Any]) -> MeterSpec:
-        bands = profile.bands()
-        return MeterSpec(choose_meter_id(bands, taken, owner=self._tenant), bands)
+    async def _added_again(self, session: Session, item: StoredService, follower: Follower) -> bool:
+        """Add what is missing, without deleting first: what the devices still have goes on working meanwhile."""
+        if not item.flows and item.owner == "direct":
+            return False
+        try:
+            await self._owner_named(item.owner).put_in(session, item, follower)
+        except FlowRejectedError as error:
+            self._logger.info("service of subscriber %r: %s; installing it anew", item.key.subscriber_id, error)
+            return False
+        return True
 
-    async def _require_free_flows(self, session: Session, item: StoredService) -> None:
-        """Refuse to overwrite a flow that is not in our books: a controller's, another tenant's, or an operator's."""
-        listed = (await session.logical_flows(item.place.logical_device_id)).cookies
-        own = {flow.cookie for flow in item.flows} | {
-            flow.cookie for old in await self._store.of_subscriber(item.key.subscriber_id) for flow in old.flows
-        }
-        for flow in item.flows:
-            cookie = listed.get(flow.id, flow.cookie)
-            if cookie not in own:
-                raise ServiceConflictError(
-                    f"OLT {item.place.olt_serial} has another flow with the same match as this service (tag"
-                    f" {item.service['s_tag']}, UNI port {item.place.uni_port}); its cookie is {cookie:#x}, not one of ours",
-                    remedy="Take another service tag, or find out who programs flows beside this plugin",
-                )
+    async def _anew(
+        self, session: Session, item: StoredService, place: Place, follower: Follower, lease: Lease | None
+    ) -> StoredService:
+        """Delete and add: the only thing that brings a service back after an ONU's power cycle (surprise 7)."""
+        owner = self._owner_named(item.owner)
+        await owner.take_out(session, item, follower)
+        planned = await owner.plan(session, item.key, place, ServiceConfig.parse(item.service))
+        planned = await self._store.save(planned, lease=lease)
+        await owner.put_in(session, planned, follower)
+        return planned
+
+    async def _require(self, key: ServiceKey, follower: Follower) -> StoredService:
+        if (found := await self._free(key, follower)) is None:
+            raise VolthaError(
+                f"subscriber {key.subscriber_id!r} has no service {key.name!r} on ONU {key.onu_serial} UNI {key.uni}",
+                remedy="`list_subscribers` gives the services that there are",
+            )
+        return found
+
+    async def _free(self, key: ServiceKey, follower: Follower) -> StoredService | None:
+        """The service as it is stored, once no other host works on it any more; raises `ServiceBusyError` when that takes too long."""
+        while True:
+            found = await self._store.one(key)
+            if found is None:
+                return None
+            try:
+                self._store.require_unclaimed(found)
+            except ServiceBusyError:
+                if follower.remaining <= _LAST_MOMENT:
+                    raise
+                await asyncio.sleep(_LAST_MOMENT / 2)
+            else:
+                return found
+
+    @contextlib.contextmanager
+    def _working(self, key: ServiceKey) -> Iterator[None]:
+        self._store.index.start(key)
+        try:
+            yield
+        finally:
+            self._store.index.end(key)
 
     async def _install(
-        self, session: Session, item: StoredService, former: Sequence[StoredService], follower: Follower
-    ) -> None:
-        self._store.index.require_free(item.key, item.place.olt_serial, item.flows)
-        self._store.index.put(item)
+        self, session: Session, item: StoredService, former: StoredService | None, follower: Follower
+    ) -> StoredService:
+        owner = self._owner_named(item.owner)
         try:
-            for old in former:
-                await remove_flows(session, old, follower)
-            await self._put_in(session, item, follower)
+            if former is not None:
+                await self._make_room(session, former, follower)
+            item = await self._store.save(item.becoming("adding"))
+            await owner.put_in(session, item, follower)
         except BaseException as error:
             await self._guarded(self._roll_back(session, item, former, error))
             raise
-        for old in former:
-            if old.key != item.key:
-                await self._store.drop(old.key)
-            await self._release_meters(session, old)
+        item = await self._store.save(item.becoming("active"), done=True)
+        if former is not None:
+            await self._owner_named(former.owner).release(session, former)
+        return item
 
-    async def _put_in(self, session: Session, item: StoredService, follower: Follower) -> None:
-        await self._store.save(item.becoming("adding"))
-        await add_meters(session, item, self._locks, follower)
-        await add_flows(session, item)
-        await verify(session, item, follower, settle=self._settle())
-        await self._store.save(item.becoming("active"))
+    async def _make_room(self, session: Session, former: StoredService, follower: Follower) -> None:
+        """Take out what is replaced; until that is done it is what stands in the books."""
+        if former.state != "suspended":
+            await self._store.save(former, indexed=False)
+            await self._owner_named(former.owner).take_out(session, former, follower)
 
     async def _roll_back(
-        self, session: Session, item: StoredService, former: Sequence[StoredService], error: BaseException
+        self, session: Session, item: StoredService, former: StoredService | None, error: BaseException
     ) -> None:
         """Leave nothing of a service that failed, and put back what it was to replace."""
         name = item.key.subscriber_id
         self._logger.warning("service of subscriber %r failed, rolling back: %r", name, error)
         follower = Follower("rolling back", _ROLLBACK_TIME)
+        owner = self._owner_named(item.owner)
         try:
-            await remove_flows(session, item, follower)
-            await self._store.drop(item.key)
-            for old in former:
-                await self._put_back(session, old, item, follower)
-            await self._release_meters(session, item)
+            await owner.take_out(session, item, follower)
+            if former is not None:
+                await self._put_back(session, former, item, follower)
+            else:
+                await self._store.drop(item.key)
+            await owner.release(session, item)
         except VolthaError as trouble:
             self._logger.error(  # noqa: TRY400 - one line says it; the failure itself goes to the caller
-                "rolling back the service of subscriber %r did not end: %s; remove_subscriber_flow takes up from there",
+                "rolling back the service of subscriber %r did not end: %s; the reconciler takes up from there",
                 name,
                 trouble,
             )
 
     async def _put_back(self, session: Session, old: StoredService, failed: StoredService, follower: Follower) -> None:
         """Install a replaced service again; one that could not be repaired stays stored as wanted."""
-        if old.service == failed.service or old.place != failed.place:
-            await self._store.save(old.becoming("adding"))
+        if old.state == "suspended":
+            await self._store.save(old, done=True)
+        elif old.service == failed.service or old.place != failed.place:
+            await self._store.save(old.becoming("adding"), done=True)
         else:
-            await self._put_in(session, old, follower)
-
-    async def _release_meters(self, session: Session, item: StoredService) -> int:
-        """Delete meters without users. A meter that could not be deleted does no harm, and the next user takes it."""
-        try:
-            return await remove_meters(session, item, self._locks, self._store.index)
-        except VolthaError as trouble:
-            self._logger.warning("meters of OLT %s were left: %s", item.place.olt_serial, trouble)
-            return 0
+            await self._store.save(old.becoming("adding"))
+            await self._owner_named(old.owner).put_in(session, old, follower)
+            await self._store.save(old.becoming("active"), done=True)

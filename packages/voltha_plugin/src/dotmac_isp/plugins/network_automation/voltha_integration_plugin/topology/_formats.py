@@ -46,7 +46,7 @@ def _onu_nodes(onu: Mapping[str, Any], parent: str) -> Iterator[Node]:
         uni_node = f"{onu_node}/uni-{uni['uni']}"
         yield uni_node, onu_node, {"kind": "uni", "label": f"UNI {uni['uni']}"}
         for one in uni["subscribers"]:
-            node = f"{uni_node}/{one['technology_profile']}/{one['subscriber_id']}"
+            node = f"{uni_node}/{one.get('name', one['technology_profile'])}/{one['subscriber_id']}"
             yield node, uni_node, _attributes("subscriber", one["subscriber_id"], one)
 
 

@@ -104,7 +104,8 @@ def _onu(
 def _subscriber(item: StoredService) -> dict[str, Any]:
     return {
         "subscriber_id": item.key.subscriber_id,
-        "technology_profile": item.key.technology_profile,
+        "name": item.key.name,
+        "technology_profile": item.service.get("technology_profile", 64),
         "s_tag": item.service.get("s_tag"),
         "status": item.state,
     }

@@ -1,0 +1,96 @@
+"""The plugin's methods for subscriber services, as the handle offers them. What they do is in `_desk`, which loads late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dotmac_isp.plugins.core.model import PluginContext
+
+    from ..stacks._stacks import Stacks
+
+__all__ = ["ServiceMethods"]
+
+
+class ServiceMethods:
+    """A part of `VolthaIntegrationPlugin`. Devices are ONUs, by serial number or VOLTHA's id."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _stacks(self) -> Stacks: ...
+
+    async def add_subscriber_flow(
+        self,
+        device_id: str,
+        subscriber_id: str,
+        service_config: Mapping[str, Any],
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Install a subscriber's service on an ONU and see it on the devices; on failure nothing of it stays.
+
+        `service_config` is what `ServiceConfig` describes. Asking twice changes nothing (`created` is then false) but for
+        repairing what an ONU lost; other values for the same name on the same UNI replace the service.
+        """
+        work = await self._stacks.holding(device_id)
+        return await work.desk.add(device_id, subscriber_id, service_config, context)
+
+    async def change_subscriber_speed(
+        self,
+        device_id: str,
+        subscriber_id: str,
+        speeds: Mapping[str, Any],
+        service: str | None = None,
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Give a service other speeds: `bandwidth_down`, `bandwidth_up` in kbit/s, or profiles as in `ServiceConfig`.
+
+        VOLTHA takes one meter for each direction while flows use it, so the flows are removed and added again; the line is down
+        for that moment. A suspended service is changed for when it is restored. `service` names one of several.
+        """
+        work = await self._stacks.serving(subscriber_id)
+        return await work.desk.change_speed(device_id, subscriber_id, speeds, service, context)
+
+    async def suspend_subscriber(
+        self, device_id: str, subscriber_id: str, service: str | None = None, context: PluginContext | None = None
+    ) -> dict[str, Any]:
+        """Take a subscriber's services (or the one named) out of VOLTHA and keep them, with their tags. Gives `changed`, `services`."""
+        work = await self._stacks.serving(subscriber_id)
+        return await work.desk.suspend(device_id, subscriber_id, service, context)
+
+    async def restore_subscriber(
+        self, device_id: str, subscriber_id: str, service: str | None = None, context: PluginContext | None = None
+    ) -> dict[str, Any]:
+        """Bring suspended services back, as `add_subscriber_flow` would. Gives `changed`, `services`."""
+        work = await self._stacks.serving(subscriber_id)
+        return await work.desk.restore(device_id, subscriber_id, service, context)
+
+    async def set_subscriber_mac(
+        self,
+        device_id: str,
+        subscriber_id: str,
+        mac_address: str,
+        service: str | None = None,
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Tell the MAC address that a service with `mac_learning` waits for: its data flows follow."""
+        work = await self._stacks.serving(subscriber_id)
+        return await work.desk.set_mac(device_id, subscriber_id, mac_address, service, context)
+
+    async def remove_subscriber_flow(
+        self, device_id: str, subscriber_id: str, service: str | None = None, context: PluginContext | None = None
+    ) -> dict[str, Any]:
+        """Remove exactly what was installed for a subscriber on an ONU (or for the service named), then meters that nobody uses.
+
+        Gives `removed`, `services`, `flows`, `meters`; asking for what is not there is no error.
+        """
+        work = await self._stacks.serving(subscriber_id)
+        return await work.desk.remove(device_id, subscriber_id, service, context)
+
+    async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:
+        """The services that are remembered, of all devices or of one OLT or ONU."""
+        if device_id is not None:
+            return await (await self._stacks.holding(device_id)).desk.list(device_id)
+        return [service for work in self._stacks.works for service in await work.desk.list(None)]
