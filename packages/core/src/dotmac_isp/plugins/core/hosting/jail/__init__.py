@@ -1,0 +1,36 @@
+"""What the kernel enforces around one process: who it is, what it sees, what it may use, whom it may talk to.
+
+It knows nothing of plugins, frames or calls. `prepare` and `fork` run in the zygote, `lock_down` and `install_egress` in
+the jailed process, the rest in the supervisor. What a machine cannot enforce is reported, with the way to get it.
+"""
+
+from __future__ import annotations
+
+from ._cell import Cell
+from ._ending import Ending, ExitReason
+from ._judgement import GUARANTEES, Guarantee, IsolationReport, Strength, without_a_jail
+from ._lockdown import lock_down
+from ._plan import ChildReport, Endpoint, JailLimits, JailPlan, Readiness, Usage
+from ._prepare import fork, prepare
+from ._sweep import sweep
+
+__all__ = [
+    "GUARANTEES",
+    "Cell",
+    "ChildReport",
+    "Ending",
+    "Endpoint",
+    "ExitReason",
+    "Guarantee",
+    "IsolationReport",
+    "JailLimits",
+    "JailPlan",
+    "Readiness",
+    "Strength",
+    "Usage",
+    "fork",
+    "lock_down",
+    "prepare",
+    "sweep",
+    "without_a_jail",
+]

@@ -1,0 +1,138 @@
+"""A small host for the tests: makes a cell, has the zygote fork, and tells how an attack ended.
+
+As a script it is such a host as an ordinary user: `python host.py UID HOME FD`, started as root, becomes that user with the
+interpreter readable, and answers requests on FD.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dotmac_isp.plugins.core.hosting import jail
+
+HERE = Path(__file__).parent
+PATIENCE = 60.0
+
+
+class Host:
+    """One host with its zygote. Blocking, one attack at a time, so that tests read from top to bottom."""
+
+    def __init__(self, home: Path, *, prepares: bool = True) -> None:
+        self.home = home
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, str(HERE / "zygote.py"), str(theirs.fileno()), str(home)]
+            self.zygote = subprocess.Popen(
+                [*command, *([] if prepares else ["unprepared"])],
+                pass_fds=[theirs.fileno()],
+                env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        self.control = ours
+        self.control.settimeout(PATIENCE)
+        self.readiness = msgspec.json.decode(self.control.recv(1 << 16), type=jail.Readiness)
+
+    def close(self) -> None:
+        self.control.close()
+        self.zygote.wait(PATIENCE)
+
+    def start(self, cell: jail.Cell, attack: str, *arguments: Any, egress: socket.socket | None = None) -> Attack:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
+        request = {"plan": msgspec.to_builtins(cell.plan), "attack": attack, "arguments": arguments}
+        with theirs:
+            fds = [theirs.fileno(), *([egress.fileno()] if egress is not None else [])]
+            socket.send_fds(self.control, [json.dumps(request).encode()], fds)
+        pid = json.loads(self.control.recv(1 << 16))
+        cell.adopt(pid)
+        ours.sendall(b"go")
+        return Attack(self, cell, ours, pid)
+
+    def reap(self, pid: int) -> int:
+        self.control.sendall(json.dumps({"reap": pid}).encode())
+        return json.loads(self.control.recv(1 << 16))
+
+    def attack(self, attack: str, *arguments: Any, **plan: Any) -> dict[str, Any]:
+        """Run one attack to its end: report, result, reason of the end, usage; as plain data."""
+        plan.setdefault("data_dir", str(self.home / "data" / "tenant_1"))
+        cell = jail.Cell(jail.JailPlan(label="hostile@tenant_1", **plan), self.home)
+        try:
+            return self.start(cell, attack, *arguments).told()
+        finally:
+            cell.close()
+
+
+class Attack:
+    """An attack that goes on."""
+
+    def __init__(self, host: Host, cell: jail.Cell, told: socket.socket, pid: int) -> None:
+        self.host, self.cell, self.pid = host, cell, pid
+        self.lines = told.makefile("rb")
+        told.close()
+        line = self.lines.readline()
+        self.child = msgspec.json.decode(line, type=jail.ChildReport) if line else jail.ChildReport()
+
+    def told(self) -> dict[str, Any]:
+        line = self.lines.readline()
+        self.lines.close()
+        status = self.host.reap(self.pid)
+        return {
+            "child": msgspec.to_builtins(self.child),
+            "report": msgspec.to_builtins(self.cell.report(self.child)),
+            "result": json.loads(line) if line else None,
+            "exit": msgspec.to_builtins(self.cell.exit_reason(status)),
+            "usage": msgspec.to_builtins(self.cell.usage()),
+        }
+
+
+def become_ordinary(uid: int, home: str) -> None:
+    """Lay a readable copy of the way to the interpreter over folders that only root may enter, then change the user."""
+    from dotmac_isp.plugins.core.hosting.jail import _kernel
+
+    _kernel.unshare("mount")
+    _kernel.mount("none", "/", flags=_kernel.MS_REC | _kernel.MS_PRIVATE)
+    for folder in [path for path, _, _ in os.walk(home)]:
+        os.chown(folder, uid, uid)
+    stash = Path(home, "stash")
+    stash.mkdir()
+    for path in sorted({sys.prefix, sys.base_prefix, *(path for path in sys.path if path)}, key=len):
+        closed = next((p for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001), None)
+        if closed is None:
+            continue
+        _kernel.bind(path, str(stash))
+        _kernel.tmpfs(str(closed), size=1 << 20)
+        Path(path).mkdir(parents=True)
+        _kernel.bind(str(stash), path)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def main() -> None:
+    uid, home, fd = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if os.getuid() != uid:
+        become_ordinary(uid, home)
+        # A process that changed its user may not look at itself; a new program may.
+        os.set_inheritable(fd, True)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    requests = socket.socket(fileno=fd)
+    host = Host(Path(home))
+    requests.sendall(msgspec.json.encode(host.readiness))
+    with requests.makefile("rb") as lines:
+        for line in lines:
+            request = json.loads(line)
+            limits = msgspec.convert(request.pop("limits", {}), jail.JailLimits)
+            attack, arguments = request.pop("attack"), request.pop("arguments")
+            requests.sendall(json.dumps(host.attack(attack, *arguments, limits=limits, **request)).encode() + b"\n")
+    host.close()
+
+
+if __name__ == "__main__":
+    main()
