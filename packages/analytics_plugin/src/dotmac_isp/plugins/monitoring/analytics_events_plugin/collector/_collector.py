@@ -21,6 +21,7 @@ from ..store import EngineProcess, FixedEndpoint, Store, connection_options
 from ._meta import Meta
 from .alerts import Alerts
 from .dashboards import Dashboards
+from .delivery import Delivery
 from .intake import EventIds, Intake, Writer
 from .schemas import Quarantine, Schemas
 
@@ -44,6 +45,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_age_days: float = MAX_AGE_DAYS
     spool_bytes: int = 4 * 1024**3
     alert_interval: float = 15.0
+    #: Hosts that messages may go to although they are this machine's own.
+    notify_hosts: tuple[str, ...] = ()
     #: How long a question waits for what was accepted before it, seconds.
     patience: float = 10.0
 
@@ -72,7 +75,8 @@ class Collector:
             on_new=self._wake,
         )
         self.writer = Writer(self.intake, self.store, folder)
-        self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval)
+        self.delivery = Delivery(frozenset(config.notify_hosts))
+        self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval, delivery=self.delivery)
         self.dashboards = Dashboards(self.meta)
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")

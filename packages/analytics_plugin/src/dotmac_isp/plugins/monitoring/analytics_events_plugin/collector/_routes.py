@@ -18,6 +18,7 @@ from ..pages import ChartsMissingError
 from ..spool import SpoolFullError
 from ..store import StoreRefusedError, StoreUnavailableError
 from ._http import COLLECTOR, TENANT, answer, failure
+from .alerts import CelMissingError
 from .alerts.routes import alert_routes
 from .dashboards.routes import dashboard_routes
 from .intake import MAX_BATCH
@@ -62,6 +63,7 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
     ChartsMissingError: (501, "{error}", 0),
     SchemasMissingError: (501, "{error}", 0),
     SqlMissingError: (501, "{error}", 0),
+    CelMissingError: (501, "{error}", 0),
 }
 _KNOWN_FAILURES: Final = tuple(_FAILURES)
 

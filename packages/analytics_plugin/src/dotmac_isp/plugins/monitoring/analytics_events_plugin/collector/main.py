@@ -40,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--data", type=Path, required=True, help="folder for the spool, the engine and the keys")
     serve.add_argument("--max-age-days", type=float, default=30, help="older events are refused (default: 30)")
     serve.add_argument("--alert-interval", type=float, default=15, help="seconds between evaluations (default: 15)")
+    serve.add_argument(
+        "--notify-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="let alerts and reports go to this host although it is this machine or its link (repeatable)",
+    )
     serve.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     key = commands.add_parser("key", help="let a key act for a tenant; reads it from standard input, or makes one")
     key.add_argument("--data", type=Path, required=True)
@@ -67,6 +74,7 @@ async def _serve(options: argparse.Namespace) -> None:
         database=os.environ.get(_DATABASE, ""),
         max_age_days=options.max_age_days,
         alert_interval=options.alert_interval,
+        notify_hosts=tuple(host.lower() for host in options.notify_host),
     )
     async with Collector(config) as collector:
         print(json.dumps({"ready": True, "host": config.host, "port": collector.port}), flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._ask import Answer, Questions
-from ._filters import Wanted, filters, where_of
+from ._filters import Wanted, expression, filters, where_of
 from ._free import SqlMissingError, free_sql
 from ._journeys import KINDS, Journey, build_journey, parse_journey, travel
 from ._query import MEASURES, Query, Sql, aggregate, build, fits_rollup, parse_query, scope
@@ -21,6 +21,7 @@ __all__ = [
     "aggregate",
     "build",
     "build_journey",
+    "expression",
     "filters",
     "fits_rollup",
     "free_sql",
