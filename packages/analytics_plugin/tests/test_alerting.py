@@ -115,6 +115,7 @@ async def test_an_alert_is_told_once_also_when_the_collector_starts_again_and_wh
         assert receiver.got.empty()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_mail_goes_out_for_each_group_and_no_password_is_shown(running: Collector, port: int) -> None:
     pytest.importorskip("apprise", reason="apprise is not installed (extra 'alerts')")
     controller = pytest.importorskip("aiosmtpd.controller", reason="aiosmtpd is not installed")

@@ -43,6 +43,7 @@ _MOST_TICK: Final = 1.0
 _FORGET: Final = 30 * 86400.0
 _RETRY_FIRST: Final = 1.0
 _RETRY_MOST: Final = 600.0
+_LAST_SECONDS: Final = 5.0
 
 
 class _Stored(msgspec.Struct, kw_only=True):
@@ -61,6 +62,7 @@ class Alerts:
         self._interval = interval
         self._delivery = delivery
         self._tasks: list[asyncio.Task[None]] = []
+        self._sending: set[asyncio.Task[bool]] = set()
         self._rules: dict[str, dict[str, _Stored]] = {}
         self._silences: dict[str, list[Silence]] = {}
         self._policies: dict[str, Policy] = {}
@@ -88,8 +90,11 @@ class Alerts:
         self._tasks = [asyncio.create_task(self._run(), name="analytics alerts")]
 
     async def close(self) -> None:
+        """End; what is being sent may arrive and be noted, or it would be sent again after the next start."""
         for task in self._tasks:
             await ended(task)
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=_LAST_SECONDS)
 
     # -- rules -------------------------------------------------------------------------------------------------------
 
@@ -245,7 +250,11 @@ class Alerts:
         sent = self._sent.setdefault(tenant, {})
         notices = due(alerts, self.silences(tenant), sent, self.policy(tenant), now)
         ready = [one for one in notices if self._retries.get((tenant, one.target, one.group), (0.0,))[0] <= now]
-        done = await asyncio.gather(*(self._send(tenant, one, now) for one in ready))
+        sending = [asyncio.create_task(self._send(tenant, one, now)) for one in ready]
+        self._sending.update(sending)
+        for task in sending:
+            task.add_done_callback(self._sending.discard)
+        done = await asyncio.gather(*(asyncio.shield(task) for task in sending))
         self._forget(tenant, now)
         return sum(done)
 

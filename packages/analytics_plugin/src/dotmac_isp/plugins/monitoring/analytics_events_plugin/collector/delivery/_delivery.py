@@ -96,7 +96,13 @@ async def _service(target: str, message: Message) -> None:
         raise DeliveryError(
             "mail and services need apprise. Run: pip install 'dotmac-plugin-analytics[alerts]'; webhooks go without it"
         ) from None
-    await asyncio.to_thread(_told, apprise, target, message)
+    try:
+        await asyncio.to_thread(_told, apprise, target, message)
+    except DeliveryError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Whatever a service's module raises; its words may hold the address with its password.
+        raise DeliveryError(f"{redacted(target)} failed: {type(error).__name__}") from None
 
 
 def _told(apprise: Any, target: str, message: Message) -> None:
