@@ -301,7 +301,7 @@ async def test_a_row_that_the_engine_refuses_is_put_aside_and_holds_nobody_up(en
 
 async def test_a_rule_that_makes_no_sense_says_why(web: aiohttp.ClientSession) -> None:
     for rule, words in (
-        ({}, "threshold: nothing given, expected a number"),
+        ({}, "threshold: nothing given, expected a finite number"),
         ({"metric": "x", "threshold": 1, "operator": "near"}, "operator: 'near' given, expected one of >"),
         ({"metric": "x", "threshold": 1, "window": "-5m"}, "window: '-5m' given, expected a span"),
         ({"metric": "x", "threshold": True}, "threshold: True given"),
