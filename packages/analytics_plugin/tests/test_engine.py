@@ -15,7 +15,7 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import (
     Store,
     StoreRefusedError,
     StoreUnavailableError,
-    connection_options,
+    parse_connection,
 )
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ async def test_a_statement_that_is_wrong_is_refused_for_good(store: Store) -> No
     ],
 )
 def test_a_connection_is_understood(url: str, host: str, port: int, secure: bool) -> None:
-    options = connection_options(url)
+    options = parse_connection(url).options
     assert (options["host"], options["port"], options["secure"]) == (host, port, secure)
 
 
 def test_a_connection_that_is_not_understood_does_not_show_its_password() -> None:
     with pytest.raises(ValueError, match="expected clickhouse://") as caught:
-        connection_options("postgres://u:hidden@h/x")
+        parse_connection("postgres://u:hidden@h/x")
     assert "hidden" not in str(caught.value)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.delivery import claim_outbox
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.spool import (
+    Block,
     Cursor,
     GroupCommit,
     SegmentLog,
@@ -149,11 +150,12 @@ def test_two_spools_never_share_a_name(tmp_path: Path) -> None:
 def test_a_cursor_is_as_it_was_saved(tmp_path: Path) -> None:
     cursor = Cursor(tmp_path / "c", sync=True)
     cursor.load()
-    assert (cursor.done, cursor.block) == (0, None)
-    cursor.save(5, (6, 9))
+    assert (cursor.done, cursor.blocks) == (0, ())
+    blocks = (Block(6, 9, (("tenant_a", "e1"),)), Block(10, 12))
+    cursor.save(5, blocks)
     again = Cursor(tmp_path / "c", sync=True)
     again.load()
-    assert (again.done, again.block) == (5, (6, 9))
+    assert (again.done, again.blocks) == (5, blocks)
 
 
 async def test_many_callers_share_a_flush_and_each_gets_its_own_number(tmp_path: Path) -> None:

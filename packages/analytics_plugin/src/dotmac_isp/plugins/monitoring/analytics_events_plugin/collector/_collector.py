@@ -17,7 +17,7 @@ from aiohttp import web
 from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
 from ..spool import SegmentLog
-from ..store import EngineProcess, FixedEndpoint, Store, connection_options
+from ..store import EngineProcess, FixedEndpoint, Store, parse_connection
 from ._meta import Meta
 from .alerts import Alerts
 from .dashboards import Dashboards
@@ -28,7 +28,6 @@ from .schemas import Quarantine, Schemas
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..store import Endpoint
 
 __all__ = ["Collector", "CollectorConfig"]
 
@@ -67,7 +66,7 @@ class Collector:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock()
         self.meta = Meta(folder)
-        self.store = Store(self._endpoint())
+        self.store = self._store()
         self.intake = Intake(
             SegmentLog(folder / "spool", max_bytes=config.spool_bytes),
             EventIds(folder / "ids.sqlite"),
@@ -84,10 +83,11 @@ class Collector:
     def _wake(self) -> None:
         self.writer.wake()
 
-    def _endpoint(self) -> Endpoint:
-        if self.config.database:
-            return FixedEndpoint(connection_options(self.config.database))
-        return EngineProcess(self.config.data_dir / "engine", self.config.data_dir / "engine.log")
+    def _store(self) -> Store:
+        if not self.config.database:
+            return Store(EngineProcess(self.config.data_dir / "engine", self.config.data_dir / "engine.log"))
+        connection = parse_connection(self.config.database)
+        return Store(FixedEndpoint(connection.options), connection.layout, walls=connection.walls)
 
     def _lock(self) -> None:
         """One collector for a data folder: the engine allows one process, and the spool one writer."""

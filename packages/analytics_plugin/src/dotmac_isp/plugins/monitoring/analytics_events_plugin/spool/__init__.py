@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from ._cursor import Cursor
+from ._cursor import Block, Cursor
 from ._files import write_atomically
 from ._frames import Record
 from ._group import GroupCommit
 from ._reader import SpoolReader
 from ._segments import SegmentLog, SpoolFullError
 
-__all__ = ["Cursor", "GroupCommit", "Record", "SegmentLog", "SpoolFullError", "SpoolReader", "write_atomically"]
+__all__ = [
+    "Block",
+    "Cursor",
+    "GroupCommit",
+    "Record",
+    "SegmentLog",
+    "SpoolFullError",
+    "SpoolReader",
+    "write_atomically",
+]

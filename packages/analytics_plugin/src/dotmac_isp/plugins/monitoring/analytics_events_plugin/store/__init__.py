@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from ._clickhouse import Rows, Store, StoreRefusedError, StoreUnavailableError, connection_options
+from ._clickhouse import Rows, Store, StoreRefusedError, StoreUnavailableError
+from ._connection import Connection, parse_connection
 from ._engine import Endpoint, EngineProcess, FixedEndpoint
-from ._schema import EVENT_COLUMNS, EVENTS, PER_MINUTE
+from ._present import without
+from ._rollups import AMOUNTS_PER_HOUR, DEVICES_PER_HOUR, PER_MINUTE, ROLLUPS, Rollup
+from ._schema import EVENT_COLUMNS, EVENTS, Layout
 
 __all__ = [
+    "AMOUNTS_PER_HOUR",
+    "DEVICES_PER_HOUR",
     "EVENTS",
     "EVENT_COLUMNS",
     "PER_MINUTE",
+    "ROLLUPS",
+    "Connection",
     "Endpoint",
     "EngineProcess",
     "FixedEndpoint",
+    "Layout",
+    "Rollup",
     "Rows",
     "Store",
     "StoreRefusedError",
     "StoreUnavailableError",
-    "connection_options",
+    "parse_connection",
+    "without",
 ]

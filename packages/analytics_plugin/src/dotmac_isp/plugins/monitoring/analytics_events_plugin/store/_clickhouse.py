@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from ._schema import EVENT_COLUMNS, EVENTS, INSERT_SETTINGS, statements
+from ._engine import FixedEndpoint
+from ._present import identities, present_sql
+from ._schema import EVENT_COLUMNS, EVENTS, Layout
 
 if TYPE_CHECKING:
     from ._engine import Endpoint
 
-__all__ = ["Rows", "Store", "StoreRefusedError", "StoreUnavailableError", "connection_options"]
+__all__ = ["Rows", "Store", "StoreRefusedError", "StoreUnavailableError"]
 
 #: Errors of the engine that go away: too many parts, memory, time, disk, read-only replica, Keeper, authentication.
 _PASSING: Final = frozenset(
@@ -46,7 +47,10 @@ _PASSING: Final = frozenset(
     }
 )
 _LIMITS: Final[dict[str, Any]] = {"max_execution_time": 30, "max_memory_usage": 4_000_000_000}
+_BULK_LIMITS: Final[dict[str, Any]] = {"max_execution_time": 300, "max_memory_usage": 4_000_000_000}
 _CALL_SECONDS: Final = 60.0
+#: How statements call the tenant that they are for.
+_TENANT_PARAMETERS: Final = ("tenant", "dotmac_tenant")
 
 
 class StoreUnavailableError(Exception):
@@ -67,38 +71,16 @@ class Rows(msgspec.Struct, frozen=True):
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-def connection_options(url: str) -> dict[str, Any]:
-    """Arguments for clickhouse-connect from `clickhouse://user:password@host:8123/database?secure=1` or an http(s) address.
-
-    Raises `ValueError` without showing the password.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"clickhouse", "clickhouses", "http", "https"} or not parts.hostname:
-        raise ValueError(
-            f"a connection of the kind {parts.scheme or '(none)'!r} is not understood; "
-            "expected clickhouse://user:password@host:8123/database (or clickhouses:// for TLS)"
-        )
-    secure = parts.scheme in {"https", "clickhouses"} or parse_qs(parts.query).get("secure", ["0"])[0] in {"1", "true"}
-    options: dict[str, Any] = {
-        "host": parts.hostname,
-        "port": parts.port or (8443 if secure else 8123),
-        "username": unquote(parts.username or "default"),
-        "password": unquote(parts.password or ""),
-        "secure": secure,
-    }
-    if parts.path.strip("/"):
-        options["database"] = parts.path.strip("/")
-    return options
-
-
 class Store:
     """Tables of events on an engine. Reconnects when the engine was started anew.
 
     Raises `StoreUnavailableError` (try again) and `StoreRefusedError` (do not).
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, layout: Layout | None = None, *, walls: bool = False) -> None:
         self.endpoint = endpoint
+        self.layout = layout or Layout()
+        self._walls = walls
         self._client: Any = None
         self._generation = 0
         self._lock = asyncio.Lock()
@@ -137,19 +119,33 @@ class Store:
         client = await clickhouse_connect.get_async_client(**{**options, "compress": False, "query_limit": 0})
         try:
             if database is None:
-                await client.command("CREATE DATABASE IF NOT EXISTS dotmac_analytics")
+                await client.command(f"CREATE DATABASE IF NOT EXISTS dotmac_analytics{self.layout.everywhere}")
                 client.database = "dotmac_analytics"
-            for statement in statements():
+            for statement in self.layout.statements():
                 await client.command(statement)
+            if self._walls:
+                await self._wall_up(client)
         except BaseException:
             await client.close()
             raise
         self._generation = generation
         return client
 
+    async def _wall_up(self, client: Any) -> None:
+        from clickhouse_connect.driver.exceptions import DatabaseError  # noqa: PLC0415
+
+        try:
+            for statement in self.layout.walls(client.database):
+                await client.command(statement)
+        except DatabaseError as error:
+            raise StoreRefusedError(
+                f"the server does not let this user make row policies ({_brief(error)}); grant it ACCESS MANAGEMENT, "
+                "or leave row_policies out of ANALYTICS_DB_CONNECTION"
+            ) from error
+
     async def insert_events(self, ndjson: bytes, token: str) -> None:
         """Insert rows as JSON lines. The same token again changes nothing, neither in the table nor in the rollups."""
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+        settings = {**self.layout.insert_settings, "insert_deduplication_token": token}
         await self._call(
             "raw_insert",
             EVENTS,
@@ -163,10 +159,48 @@ class Store:
         self, sql: str, parameters: Mapping[str, Any] | None = None, limits: Mapping[str, Any] | None = None
     ) -> Rows:
         """Read. `parameters` are bound by the engine (`{name:Type}`), never pasted; `limits` are narrower than usual."""
-        result = await self._call(
-            "query", sql, parameters=dict(parameters or {}), settings={**_LIMITS, **(limits or {})}
-        )
+        values = dict(parameters or {})
+        settings = {**_LIMITS, **(limits or {}), **self._behind_walls(values)}
+        result = await self._call("query", sql, parameters=values, settings=settings)
         return Rows(tuple(result.column_names), result.result_rows)
+
+    def _behind_walls(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """A statement that names its tenant reads as the role that sees nothing else."""
+        tenant = next((values[name] for name in _TENANT_PARAMETERS if name in values), None)
+        return self.layout.reading_as(str(tenant)) if self._walls and tenant is not None else {}
+
+    @property
+    def shared(self) -> bool:
+        """Whether other collectors may store there too."""
+        return isinstance(self.endpoint, FixedEndpoint)
+
+    async def present(self, lines: bytes) -> set[tuple[str, str]]:
+        """`(tenant, event id)` of those lines of a block whose events are stored already."""
+        block = identities(lines)
+        text, values = present_sql(block)
+        rows = await self.query(text, values, {"max_query_size": 4 * 1024 * 1024})
+        return {(str(tenant), str(event_id)) for tenant, event_id in rows.rows} & {
+            (one.tenant_id, one.event_id) for one in block
+        }
+
+    async def change(self, sql: str, parameters: Mapping[str, Any] | None = None, *, token: str = "") -> None:
+        """Delete, or insert what a SELECT gives; returns when it is done. The same token again inserts nothing."""
+        settings: dict[str, Any] = {"lightweight_deletes_sync": 2, "mutations_sync": 2}
+        if token:
+            settings |= {"insert_deduplication_token": token}
+        await self._call("command", sql, parameters=dict(parameters or {}), settings=settings)
+
+    async def read_raw(self, sql: str, form: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """What a SELECT gives, in a format of the engine's (Parquet, JSONEachRow, …)."""
+        data = await self._call(
+            "raw_query", sql, parameters=dict(parameters or {}), settings=dict(_BULK_LIMITS), fmt=form
+        )
+        return bytes(data)
+
+    async def insert_raw(self, table: str, data: bytes, form: str, token: str) -> None:
+        """Insert rows in a format of the engine's, as `read_raw` gave them."""
+        settings = {**self.layout.insert_settings, "insert_deduplication_token": token}
+        await self._call("raw_insert", table, insert_block=data, settings=settings, fmt=form)
 
     async def ping(self) -> None:
         """Raise `StoreUnavailableError` unless the engine answers."""

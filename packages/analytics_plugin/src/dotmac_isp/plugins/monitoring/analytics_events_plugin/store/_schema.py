@@ -1,4 +1,4 @@
-"""The tables, and what makes a repeated insert harmless.
+"""The tables, and what makes a repeated insert harmless: the same statements for one engine and for a cluster, but for the wrapping.
 
 Every block goes in with a token. The events table drops a token that it has seen, and so does each rollup: a materialised view's
 target needs a window of its own and the insert the setting `deduplicate_blocks_in_dependent_materialized_views`, or the rollup would count
@@ -7,12 +7,23 @@ a repeated block twice.
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["EVENTS", "EVENT_COLUMNS", "INSERT_SETTINGS", "PER_MINUTE", "statements"]
+import msgspec
+
+from ._rollups import ROLLUPS
+
+if TYPE_CHECKING:
+    from ._rollups import Rollup
+
+__all__ = ["EVENTS", "EVENT_COLUMNS", "INSERT_SETTINGS", "TENANT_SETTING", "Layout"]
 
 EVENTS: Final = "events"
-PER_MINUTE: Final = "events_per_minute"
+#: The custom setting that says for whom a query runs; the row policies compare with it.
+TENANT_SETTING: Final = "SQL_dotmac_tenant"
+_READER: Final = "dotmac_analytics_reader"
+_POLICY: Final = "dotmac_analytics_tenant"
 
 #: Name and type, in the order of the table.
 EVENT_COLUMNS: Final[dict[str, str]] = {
@@ -37,9 +48,10 @@ EVENT_COLUMNS: Final[dict[str, str]] = {
 }
 
 #: Blocks, not time: more than can ever be in flight.
-_WINDOW: Final = "non_replicated_deduplication_window = 1000"
+_WINDOW: Final = 1000
 #: The engine's default trusts the operating system's cache; the spool is only released after these have reached the disk.
 _DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 
 INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "deduplicate_blocks_in_dependent_materialized_views": 1,
@@ -55,24 +67,99 @@ INSERT_SETTINGS: Final[dict[str, str | int]] = {
 }
 
 
-def statements() -> list[str]:
-    """What makes the tables where they are missing. Repeating it does no harm."""
-    columns = ",\n  ".join(f"{name} {kind}" for name, kind in EVENT_COLUMNS.items())
-    return [
-        (
-            f"CREATE TABLE IF NOT EXISTS {EVENTS} (\n  {columns}\n) ENGINE = MergeTree "
-            "PARTITION BY toYYYYMM(timestamp) ORDER BY (tenant_id, event_name, timestamp, event_id) "
-            f"SETTINGS {_WINDOW}, {_DURABLE}"
-        ),
-        (
-            f"CREATE TABLE IF NOT EXISTS {PER_MINUTE} (tenant_id LowCardinality(String), minute DateTime('UTC'), "
-            "category LowCardinality(String), event_name LowCardinality(String), events UInt64) "
-            "ENGINE = SummingMergeTree(events) PARTITION BY toYYYYMM(minute) "
-            f"ORDER BY (tenant_id, minute, category, event_name) SETTINGS {_WINDOW}, {_DURABLE}"
-        ),
-        (
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {PER_MINUTE}_mv TO {PER_MINUTE} AS "  # noqa: S608
-            "SELECT tenant_id, toStartOfMinute(timestamp) AS minute, category, event_name, count() AS events "
-            f"FROM {EVENTS} GROUP BY tenant_id, minute, category, event_name"
-        ),
-    ]
+class Layout(msgspec.Struct, frozen=True):
+    """Where the tables are: on one engine (`cluster` empty), or sharded by tenant and replicated on a cluster of this name.
+
+    On a cluster, `events` and each rollup are `Distributed` tables over `…_local`, in which the rows are.
+    """
+
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        if self.cluster and not _NAME.fullmatch(self.cluster):
+            raise ValueError(f"{self.cluster!r} is no name of a cluster")
+
+    def local(self, table: str) -> str:
+        """The table that has the rows."""
+        return f"{table}_local" if self.cluster else table
+
+    @property
+    def everywhere(self) -> str:
+        """What a statement about local tables carries behind their name."""
+        return f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
+
+    @property
+    def insert_settings(self) -> dict[str, str | int]:
+        """A block is acknowledged when every shard has it, and on most replicas where there are several."""
+        waiting: dict[str, str | int] = {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
+        return {**INSERT_SETTINGS, **(waiting if self.cluster else {})}
+
+    def statements(self) -> list[str]:
+        """What makes the tables where they are missing. Repeating it does no harm."""
+        made = [
+            self._table(EVENTS, EVENT_COLUMNS, "Replacing", "timestamp", "tenant_id, event_name, timestamp, event_id")
+        ]
+        for rollup in ROLLUPS:
+            kinds = {"tenant_id": "LowCardinality(String)", rollup.bucket: "DateTime('UTC')", **rollup.keys}
+            kinds |= {name: kind for name, (kind, _) in rollup.sums.items()}
+            made.append(
+                self._table(rollup.name, kinds, f"Summing:{rollup.sums_in_order}", rollup.bucket, rollup.grouping)
+            )
+            made.append(self._view(rollup))
+        if self.cluster:
+            made += [self._distributed(table) for table in (EVENTS, *(rollup.name for rollup in ROLLUPS))]
+        return made
+
+    def _table(self, name: str, columns: dict[str, str], kind: str, time: str, order: str) -> str:
+        family, _, sums = kind.partition(":")
+        listed = ",\n  ".join(f"{column} {kind}" for column, kind in columns.items())
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.local(name)}{self.everywhere} (\n  {listed}\n) "
+            f"ENGINE = {self._engine(family, sums)} PARTITION BY toYYYYMM({time}) ORDER BY ({order}) "
+            f"SETTINGS {self._window}, {_DURABLE}"
+        )
+
+    def _engine(self, family: str, sums: str) -> str:
+        arguments = f"({sums})" if "," in sums else sums
+        if not self.cluster:
+            return f"{family}MergeTree({arguments})"
+        place = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'"
+        return f"Replicated{family}MergeTree({place}{f', {arguments}' if arguments else ''})"
+
+    @property
+    def _window(self) -> str:
+        return f"{'replicated' if self.cluster else 'non_replicated'}_deduplication_window = {_WINDOW}"
+
+    def _view(self, rollup: Rollup) -> str:
+        return (
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {rollup.name}_mv{self.everywhere} TO {self.local(rollup.name)} AS "
+            f"{rollup.select(self.local(EVENTS))}"
+        )
+
+    def _distributed(self, table: str) -> str:
+        """A tenant's rows lie on one shard: the same token goes to the same shard, and a question of one tenant asks it alone."""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {table}{self.everywhere} AS {self.local(table)} "
+            f"ENGINE = Distributed('{self.cluster}', currentDatabase(), '{self.local(table)}', cityHash64(tenant_id))"
+        )
+
+    def walls(self, database: str) -> list[str]:
+        """Row policies: who reads as this role sees the rows of the tenant that the query names, whatever the statement says."""
+        tables = [EVENTS, *(rollup.name for rollup in ROLLUPS)]
+        everywhere = self.everywhere
+        return [
+            f"CREATE ROLE IF NOT EXISTS {_READER}{everywhere}",
+            f"GRANT{everywhere} SELECT ON `{database}`.* TO {_READER}",
+            f"GRANT{everywhere} {_READER} TO CURRENT_USER",
+            *(
+                f"CREATE ROW POLICY IF NOT EXISTS {_POLICY}{everywhere} ON `{database}`.{table} "
+                f"USING tenant_id = getSetting('{TENANT_SETTING}') TO {_READER}"
+                for table in tables
+            ),
+        ]
+
+    @staticmethod
+    def reading_as(tenant: str) -> dict[str, str]:
+        """Settings of a query behind the walls."""
+        literal = tenant.replace("\\", "\\\\").replace("'", "\\'")
+        return {TENANT_SETTING: f"'{literal}'", "role": _READER}
