@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotmac_isp.plugins.core.errors import SecretMissingError
-from dotmac_isp.plugins.core.model import DeviceEvent, HookResults, PluginInfo, Secret
+from dotmac_isp.plugins.core.model import DeviceEvent, HookResults, MetricSample, PluginInfo, Secret
 from dotmac_isp.plugins.core.storage import open_storage
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin, VolthaSettings
 from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
 
@@ -46,6 +46,11 @@ class Relay:
 
     def __init__(self) -> None:
         self.events: list[DeviceEvent] = []
+        self.samples: list[MetricSample] = []
+
+    async def on_metrics(self, *, samples: Sequence[MetricSample], context: Any = None) -> HookResults[None]:
+        self.samples += samples
+        return HookResults(())
 
     async def on_device_event(self, *, event: DeviceEvent, context: Any = None) -> HookResults[None]:
         self.events.append(event)

@@ -145,10 +145,11 @@ def test_kpis_have_prometheus_names(title: str, metric: str, name: str, value: f
         {},
         {"oltRxPower": {}},
         {"oltPonStats": {"portId": 0}},
-        {"oltPonStats": {"portLabel": "pon-0"}},
+        {"oltPonStats": {"portLabel": ""}},
         {"oltNniStats": {"portId": 0}},
-        {"oltPortInfo": {}},
-        {"fecHistory": {}},
+        {"oltNniStats": {}},
+        {"ethBridgePort": {}},
+        {"subAppsStats": {}},
     ],
 )
 def test_values_that_end_an_adapter_or_hang_are_never_asked_for(request_: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from ._errors import (
 from ._plugin import VolthaIntegrationPlugin
 from ._settings import VolthaSettings
 from .events._stream import event_stream
+from .metrics._text import render_prometheus
 from .services import PRESETS, BandwidthProfile, ServiceConfig
 from .topology._formats import TOPOLOGY_FORMATS, render_topology
 
@@ -64,5 +65,6 @@ __all__ = [
     "VolthaUnavailableError",
     "WrongPlaceError",
     "event_stream",
+    "render_prometheus",
     "render_topology",
 ]

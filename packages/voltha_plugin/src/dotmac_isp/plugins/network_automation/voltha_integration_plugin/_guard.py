@@ -43,6 +43,7 @@ _HARMLESS: Final = frozenset(
         "ListDeviceFlowGroups",
         "ListLogicalDeviceFlowGroups",
         "ReceiveChangeEvents",
+        "ListDevicePmConfigs",
         "EnablePort",
         "DisablePort",
         "ListDeviceFlows",
@@ -55,7 +56,30 @@ _HARMLESS: Final = frozenset(
 )
 
 #: Values on demand that were seen to be answered, soon, and to end no process (recording 09).
-_SAFE_VALUES: Final = frozenset({"distance", "uniInfo", "onuOpticalInfo", "oltRxPower"})
+_SAFE_VALUES: Final = frozenset(
+    {
+        "distance",
+        "fecHistory",
+        "offloadedAppsStats",
+        "oltNniStats",
+        "oltPonStats",
+        "oltPortInfo",
+        "oltRxPower",
+        "onuActiveAlarms",
+        "onuAllocGemStats",
+        "onuInfo",
+        "onuOmciStats",
+        "onuOpticalInfo",
+        "onuPonInfo",
+        "onuStatsFromOlt",
+        "rxPower",
+        "uniInfo",
+    }
+)
+#: What may be set on devices.
+_SAFE_SETTINGS: Final = frozenset({"app_offload_config", "app_offload_onu_config"})
+#: The field by which a request names a port; by number, or without one, the OLT adapter ends (surprise 2).
+_LABELS: Final = {"oltRxPower": "port_label", "oltPonStats": "portLabel", "oltNniStats": "portLabel"}
 
 _ETHERTYPE_VLAN: Final = 0x8100
 _PORT_MASK: Final = 0x7FFFFFFF  # VOLTHA drops the sign bit of output ports
@@ -76,6 +100,11 @@ def admit(rpc: str, request: Any) -> None:
         _check_meter_update(request)
     elif rpc == "Extension/GetExtValue":
         _check_value_request(rpc, request)
+    elif rpc == "Extension/SetExtValue":
+        if request.request.WhichOneof("request") not in _SAFE_SETTINGS:
+            raise _forbid(rpc, "it is not among the settings that this plugin makes")
+    elif rpc == "UpdateDevicePmConfigs":
+        _check_pm(rpc, request)
     elif rpc not in _HARMLESS:
         raise ForbiddenRequestError(f"{rpc} is not among the calls that this plugin makes", rpc=rpc)
 
@@ -84,8 +113,18 @@ def _check_value_request(rpc: str, request: Any) -> None:
     kind = request.request.WhichOneof("request")
     if kind not in _SAFE_VALUES:
         raise _forbid(rpc, f"{kind or 'an empty request'} is not among the values that this plugin asks for")
-    if kind == "oltRxPower" and not request.request.oltRxPower.port_label:
-        raise _forbid(rpc, "oltRxPower without a port label ends the OLT adapter")
+    if kind in _LABELS and not getattr(getattr(request.request, kind), _LABELS[kind]):
+        raise _forbid(rpc, f"{kind} without a port label ends the OLT adapter")
+
+
+def _check_pm(rpc: str, configs: Any) -> None:
+    """VOLTHA stores what it is sent as it is: what is left out is lost to the device (surprise 32)."""
+    if not configs.id:
+        raise _forbid(rpc, "it names no device")
+    if not (configs.metrics or configs.groups):
+        raise _forbid(rpc, "without its metrics and groups the device would lose them")
+    if not configs.default_freq or configs.default_freq % 5:
+        raise _forbid(rpc, f"a frequency of {configs.default_freq} s is no multiple of 5")
 
 
 def _forbid(rpc: str, why: str) -> ForbiddenRequestError:

@@ -12,6 +12,7 @@ from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from .devices._methods import DeviceMethods
 from .events._methods import EventMethods
+from .metrics._methods import MetricMethods
 from .services._methods import ServiceMethods
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _CONNECTION: Final = {
 _STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
 
-class VolthaIntegrationPlugin(DeviceMethods, ServiceMethods, EventMethods, NetworkAutomationPlugin):
+class VolthaIntegrationPlugin(DeviceMethods, ServiceMethods, EventMethods, MetricMethods, NetworkAutomationPlugin):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
     `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is
@@ -166,18 +167,6 @@ class VolthaIntegrationPlugin(DeviceMethods, ServiceMethods, EventMethods, Netwo
         """
         work = await self._stacks.holding(parent_device_id)
         return await work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
-
-    async def collect_metrics(
-        self,
-        resource_ids: Sequence[str] = (),
-        context: PluginContext | None = None,  # noqa: ARG002 - the host ends it at the deadline
-    ) -> dict[str, Any]:
-        """Counts of the tenant, and by resource (id or serial number) `samples` with Prometheus names, and `errors`.
-
-        ONUs that are named are asked for optical levels, distance and user ports, OLTs for ports and counts; with an empty list
-        every device comes with what VOLTHA published last, and none is asked.
-        """
-        return await self._work.collect_metrics(resource_ids)
 
     async def topology(self) -> dict[str, Any]:
         """The tree of stack, OLTs, PONs, ONUs, UNIs and subscribers, each with its status, as plain data.

@@ -84,6 +84,12 @@ class VolthaSettings(PluginSettings):
         pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$",
         description="Kafka brokers of VOLTHA's events, host:port[,host:port]; without them devices are only polled",
     )
+    metric_values: tuple[str, ...] = Field(
+        default=(), description="Further values that collect_metrics asks named devices for, by voltctl's names"
+    )
+    metric_history_days: float = Field(
+        default=7.0, ge=0, description="How many days measured values are kept; 0 keeps none"
+    )
     alarm_severities: dict[str, Severity] = Field(
         default_factory=dict, description="Severities that differ from the packaged table, by name of the alarm"
     )

@@ -19,7 +19,8 @@ from .diagnosis._facts import collect_facts
 from .diagnosis._rules import decide, plain
 from .events._events import Events
 from .events._log import EventLog
-from .metrics._collect import collect
+from .metrics._collect import collect, count_devices
+from .metrics._control import MetricControl
 from .services._desk import ServiceDesk
 from .services._stored import check_subscriber_id
 from .topology._reads import read_ports
@@ -63,6 +64,7 @@ class Work:
         self.devices: Final = DeviceControl(api, session=lambda: self.session, locks=self._locks, monitor=self._monitor)
         self.desk: Final = ServiceDesk(api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell)
         self._store: Final = self.desk.store
+        self.values: Final = MetricControl(api, session=lambda: self.session, locks=self._locks)
         self._tasks: list[asyncio.Task[None]] = []
         self._events = self._make_events()
         self._former_calls: dict[str, int] = {}
@@ -102,6 +104,7 @@ class Work:
             listed=lambda: self._monitor.devices,
             relist=self._list_devices,
             look_soon=self._monitor.look_soon,
+            history=self.values.history,
         )
 
     def _read_events(self) -> None:
@@ -237,7 +240,17 @@ class Work:
         return await self._events.history(await self._names(device_id), since, limit)
 
     async def collect_metrics(self, resource_ids: Sequence[str]) -> dict[str, Any]:
-        return await collect(self.session, self._events.latest, resource_ids)
+        return await collect(
+            self.session,
+            self._events.latest,
+            resource_ids,
+            more=self._settings.metric_values,
+            note=self.values.history.note,
+        )
+
+    async def counts(self) -> dict[str, Any]:
+        """The counts of this stack, without any resource."""
+        return {**count_devices(await self.session.devices()), "resources": {}}
 
     async def topology(self) -> dict[str, Any]:
         devices = await self.session.devices()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from ._devices import add_device_commands
+from ._metrics import add_metric_commands
 from ._network import add_network_commands
 from ._subscribers import add_subscriber_commands
 
@@ -17,3 +18,4 @@ app = typer.Typer(no_args_is_help=True, help="Fibre access over VOLTHA: OLTs, ON
 add_device_commands(app)
 add_subscriber_commands(app)
 add_network_commands(app)
+add_metric_commands(app)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
+from dotmac_isp.plugins.core.model import HealthReport, HealthStatus, MetricSample
 
 from .._errors import VolthaConfigurationError, VolthaError
 from ..metrics._kpi import LatestValues
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
     from .._device import DeviceView
     from .._settings import VolthaSettings
+    from ..metrics._history import MetricHistory
     from ._alarm import Alarm
     from ._alarm_book import Transition
     from ._kafka import EventReader
+    from ._messages import KpiSlice
 
 __all__ = ["Events"]
 
@@ -54,12 +56,14 @@ class Events:
         listed: Callable[[], list[DeviceView]],
         relist: Callable[[], Awaitable[list[DeviceView]]],
         look_soon: Callable[[], None],
+        history: MetricHistory,
     ) -> None:
         self._api: Final = api
         self._tell: Final = tell
         self._listed: Final = listed
         self._relist: Final = relist
         self._look_soon: Final = look_soon
+        self._history: Final = history
         self._store: Final = AlarmStore(api.storage)
         self._network = Network()
         self._source: list[DeviceView] | None = None
@@ -69,6 +73,7 @@ class Events:
         self.book = AlarmBook()
         #: What KPI events said last.
         self.latest: Final = LatestValues()
+        self._samples: list[MetricSample] = []
         self.received = self.malformed = 0
 
     @property
@@ -116,12 +121,33 @@ class Events:
                 if isinstance(event, VolthaEvent):
                     await self._take_event(event)
                 elif event:
-                    self.latest.take(event)
+                    self._take_values(event)
             except MalformedEventError as error:
                 self._refuse(error)
             except Exception:  # an event that we do not understand is no reason to miss the next
                 self.malformed += 1
                 self._api.logger.exception("an event of %d bytes could not be worked in", len(value or b""))
+        await self._publish()
+
+    def _take_values(self, slices: list[KpiSlice]) -> None:
+        for device_id, serial, samples in self.latest.take(slices):
+            device = self._network.find(device_id)
+            self._history.note(serial or (device.key if device is not None else ""), samples)
+            self._samples += [
+                MetricSample(
+                    name=sample.name,
+                    value=sample.value,
+                    labels={**sample.labels, "device_id": device_id, "serial_number": serial},
+                    timestamp=sample.at,
+                )
+                for sample in samples
+            ]
+
+    async def _publish(self) -> None:
+        """Tell the tenant's other plugins the values of the last records; what they do with them is theirs."""
+        samples, self._samples = self._samples, []
+        if samples:
+            await self._api.hooks.on_metrics(samples=samples)
 
     def _refuse(self, error: MalformedEventError) -> None:
         self.malformed += 1
@@ -188,8 +214,9 @@ class Events:
         self._apply(self.book.settle(time.time(), settings.alarm_flap_window))
         try:
             await self._store.flush(settings.alarm_history_limit)
-        except Exception:  # the alarms stay in memory; reading goes on
-            self._api.logger.exception("alarms could not be stored; this is tried again")
+            await self._history.flush()
+        except Exception:  # they stay in memory; reading goes on
+            self._api.logger.exception("alarms or values could not be stored; this is tried again")
 
     async def active(self, names: set[str] | None) -> list[dict[str, Any]]:
         """The raised alarms, of all devices or of those named, newest last."""

@@ -9,15 +9,16 @@ from .._device import DeviceView, onus_of
 from .._errors import VolthaError
 from .._status import describe
 from ..events._network import Network
-from ._measure import Measured, measure_onu
+from ._measure import Measured, measure_more, measure_onu
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._session import Session
     from ._kpi import LatestValues
+    from ._prometheus import Sample
 
-__all__ = ["collect"]
+__all__ = ["collect", "count_devices"]
 
 #: ONUs asked at a time; each request occupies the ONU's management channel.
 _AT_ONCE: Final = 16
@@ -25,8 +26,17 @@ _PER_ONU: Final = 8.0
 _PORT_KINDS: Final = ("nni", "pon")
 
 
-async def collect(session: Session, latest: LatestValues, resource_ids: Sequence[str]) -> dict[str, Any]:
+async def collect(
+    session: Session,
+    latest: LatestValues,
+    resource_ids: Sequence[str],
+    *,
+    more: Sequence[str] = (),
+    note: Callable[[str, Sequence[Sample]], None] = lambda _, __: None,
+) -> dict[str, Any]:
     """Measure the resources named (ids or serial numbers). Without any: all devices, but then none is asked on demand.
+
+    `more` are further values to ask for; `note` keeps what was measured.
 
     A resource that cannot be measured has `errors`; it never fails the others.
     """
@@ -40,7 +50,8 @@ async def collect(session: Session, latest: LatestValues, resource_ids: Sequence
         if device is None:
             return {"samples": [], "errors": {"device": f"VOLTHA has no device {name!r}"}}
         async with slots:
-            found = await _on_demand(session, device)
+            found = await _on_demand(session, device, more)
+        note(device.key, found.samples)
         return _entry(device, found, latest)
 
     names = list(dict.fromkeys(resource_ids))
@@ -48,10 +59,11 @@ async def collect(session: Session, latest: LatestValues, resource_ids: Sequence
         entries = dict(zip(names, await asyncio.gather(*map(measured, names)), strict=True))
     else:
         entries = {device.key: _entry(device, Measured(), latest) for device in devices}
-    return {**_counts(devices), "resources": entries}
+    return {**count_devices(devices), "resources": entries}
 
 
-def _counts(devices: Sequence[DeviceView]) -> dict[str, Any]:
+def count_devices(devices: Sequence[DeviceView]) -> dict[str, Any]:
+    """How many OLTs and ONUs there are, and are active."""
     olts = [device for device in devices if device.is_olt]
     onus = [device for device in devices if not device.is_olt]
     return {
@@ -62,13 +74,15 @@ def _counts(devices: Sequence[DeviceView]) -> dict[str, Any]:
     }
 
 
-async def _on_demand(session: Session, device: DeviceView) -> Measured:
+async def _on_demand(session: Session, device: DeviceView, more: Sequence[str]) -> Measured:
     try:
-        return await (_measure_olt(session, device) if device.is_olt else measure_onu(session, device, _PER_ONU))
+        found = await (_measure_olt(session, device) if device.is_olt else measure_onu(session, device, _PER_ONU))
+        if more and device.is_active:
+            await measure_more(session, device, more, found)
     except VolthaError as error:
         found = Measured()
         found.errors["device"] = error.message
-        return found
+    return found
 
 
 async def _measure_olt(session: Session, olt: DeviceView) -> Measured:

@@ -79,17 +79,21 @@ class LatestValues:
         self._by_device: Final[dict[str, dict[Any, Sample]]] = {}
         self.count = 0
 
-    def take(self, slices: Iterable[KpiSlice]) -> None:
-        """Keep what is newer than what is known; partitions keep no order."""
+    def take(self, slices: Iterable[KpiSlice]) -> list[tuple[str, str, list[Sample]]]:
+        """Keep what is newer than what is known; partitions keep no order. Gives the values by device id and serial number."""
+        taken: list[tuple[str, str, list[Sample]]] = []
         for item in slices:
             known = self._by_device.setdefault(item.device_id, {})
-            for sample in samples_of(item):
+            samples = samples_of(item)
+            taken.append((item.device_id, item.serial, samples))
+            for sample in samples:
                 former = known.get(sample.key)
                 if former is None or former.at <= sample.at:
                     known[sample.key] = sample
                     self.count += former is None
         while self.count > _KEPT:
             self.count -= len(self._by_device.pop(next(iter(self._by_device))))
+        return taken
 
     def of(self, device_id: str) -> list[Sample]:
         """The latest values of a device."""

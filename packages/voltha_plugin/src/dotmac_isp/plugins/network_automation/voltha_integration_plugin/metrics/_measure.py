@@ -15,7 +15,9 @@ from voltha_protos import extensions_pb2
 
 from .._client import identified
 from .._errors import VolthaError
+from ._ask import ask_value
 from ._prometheus import Sample
+from ._values import VALUES, samples_from, value_plain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,18 +25,8 @@ if TYPE_CHECKING:
     from .._device import DeviceView
     from .._session import Session
 
-__all__ = ["Measured", "measure_onu"]
+__all__ = ["Measured", "measure_more", "measure_onu"]
 
-_REASONS: Final = {
-    1: "not supported by this device or adapter",
-    2: "VOLTHA does not know the device",
-    3: "there is no such port",
-    4: "the device did not answer in time",
-    5: "the adapter does not know the request",
-    6: "internal error of the adapter",
-    7: "VOLTHA does not know the device",
-}
-_OK: Final = 1
 _UNI: Final = 2  # Port.ETHERNET_UNI
 _CALL_LIMIT: Final = 4.0
 _OPTICAL: Final = (
@@ -55,6 +47,20 @@ class Measured:
 
     def add(self, name: str, value: float, **labels: str) -> None:
         self.samples.append(Sample(name=name, value=float(value), labels=labels, at=time.time()))
+
+
+async def measure_more(session: Session, device: DeviceView, names: Sequence[str], found: Measured) -> None:
+    """Ask for further values of `VALUES` that need no options; what is not answered is an error beside the others."""
+    for name in names:
+        kind = VALUES.get(name)
+        if kind is None or kind.device != device.kind:
+            continue
+        try:
+            response = await ask_value(session, kind.request(device, {}), limit=kind.limit)
+        except VolthaError as error:
+            found.errors[name] = error.message
+        else:
+            found.samples.extend(samples_from(kind, value_plain(kind, response), {}))
 
 
 async def measure_onu(session: Session, onu: DeviceView, limit: float, *, uni: int | None = None) -> Measured:
@@ -85,11 +91,7 @@ async def measure_onu(session: Session, onu: DeviceView, limit: float, *, uni: i
 
 async def _ask(session: Session, device_id: str, **wanted: Any) -> Any:
     request = extensions_pb2.SingleGetValueRequest(targetId=device_id, request=extensions_pb2.GetValueRequest(**wanted))
-    answer = await session.client.call("Extension/GetExtValue", request, limit=_CALL_LIMIT, repeat=False)
-    response = answer.response
-    if response.status != _OK:
-        raise VolthaError(_REASONS.get(response.errReason, "refused without a reason"), rpc="Extension/GetExtValue")
-    return response
+    return await ask_value(session, request, limit=_CALL_LIMIT)
 
 
 async def _optical(session: Session, onu: DeviceView, found: Measured) -> None:

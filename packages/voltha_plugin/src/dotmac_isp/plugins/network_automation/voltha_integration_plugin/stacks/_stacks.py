@@ -15,7 +15,7 @@ from .._work import Work, begin_work
 from ._api import StackAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dotmac_isp.plugins.core.api import PluginAPI
 
@@ -152,6 +152,22 @@ class Stacks:
         return HealthReport(
             status=status, message=message, details={"state": worst.details.get("state", ""), "stacks": shown}
         )
+
+    async def collect_metrics(self, resource_ids: Sequence[str]) -> dict[str, Any]:
+        """The metrics of the resources, each from the stack that has it; counts are those of all stacks."""
+        works = list(self.works)
+        asked: dict[int, list[str]] = {}
+        for name in dict.fromkeys(resource_ids):
+            asked.setdefault(works.index(await self.holding(name)), []).append(name)
+        shares = [asked.get(index, []) for index in range(len(works))]
+        parts = [
+            await work.collect_metrics(names) if names or not asked else await work.counts()
+            for work, names in zip(works, shares, strict=True)
+        ]
+        resources = {name: entry for part in parts for name, entry in part["resources"].items()}
+        counts = {name: sum(part[name] for part in parts) for name in parts[0] if name != "resources"}
+        order = list(dict.fromkeys(resource_ids)) or list(resources)
+        return {**counts, "resources": {name: resources[name] for name in order}}
 
     def metrics(self) -> dict[str, float]:
         """Numbers of all stacks together, and how many there are and work."""
