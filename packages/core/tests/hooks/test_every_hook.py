@@ -223,6 +223,43 @@ async def test_hook_on_secret_rotated(
     assert vendor.said == [("one", "b", "vendor-token")]
 
 
+MEMORY = """
+async def initialize(self):
+    self.seen = []
+
+async def note(self, what):
+    self.seen.append(what)
+    return list(self.seen)
+
+async def hand_over_state(self):
+    return {"seen": self.seen, "of": self.api.tenant_id}
+
+async def take_over_state(self, state):
+    assert state["of"] == self.api.tenant_id
+    self.seen = [*state["seen"], "taken over"]
+"""
+
+
+async def test_hook_hand_over_state(host: PluginManager, both: Install) -> None:
+    await both("one", MEMORY.replace("take_over_state", "_nothing"))
+    await both("two", MEMORY)
+    for plugin, after in (("one", ["b"]), ("two", ["a", "taken over", "b"])):
+        await host.get(plugin, tenant_id="a").note("a")
+        await host.reload_plugin(plugin, tenant_id="a")
+        assert await host.get(plugin, tenant_id="a").note("b") == after
+        assert await host.get(plugin, tenant_id="b").note("c") == ["c"], "another tenant's instance is not concerned"
+
+
+async def test_hook_take_over_state(host: PluginManager, vendor: Any, both: Install) -> None:
+    await both("one", MEMORY + '    if "full" in open_doors:\n        raise OSError("no room")\n')
+    one = host.get("one", tenant_id="a")
+    await one.note("a")
+    vendor.open_doors["full"] = True
+    with pytest.raises(PluginError, match="the one before goes on: one@a: take_over_state failed: OSError: no room"):
+        await host.reload_plugin("one", tenant_id="a")
+    assert await one.note("b") == ["a", "b"], "nothing is lost when it is not taken"
+
+
 async def test_hook_provide_secret(make_host: Any, vendor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VENDOR_TOKEN", raising=False)
     vendor.install(

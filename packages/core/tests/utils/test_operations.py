@@ -119,7 +119,9 @@ async def test_health_counts_the_plugins_of_one_tenant(install: Install, loader:
     await loader.load_vendor_integrations("production", tenant_id="other")
     assert loader.tenant_id == "other"
     await loader.start_all_vendor_plugins()
+    await loader.stop_vendor_plugin("beta")
     await loader.configure_vendor_plugin("beta", {"trouble": "health"})
+    await loader.start_vendor_plugin("beta")
     summary = await loader.health_check_all_plugins()
     assert summary["tenant_id"] == "other"
     assert (summary["healthy_plugins"], summary["unhealthy_plugins"], summary["total_plugins"]) == (1, 2, 3)

@@ -14,7 +14,8 @@
     ├── NotReady                      what the plugin needs is not there yet: try again later
     ├── CredentialsRefused            the vendor refused the credentials: wait for new ones
     ├── LifecycleError                the instance is in no state for what was asked
-    │   └── StepError                 one lifecycle step failed or hung
+    │   ├── StepError                 one lifecycle step failed or hung
+    │   └── ReloadError               a new instance was not taken; the one before goes on
     ├── InstanceNotFoundError         no such (plugin, tenant)
     ├── CallError                     a call that did not give a result; carries a Failure
     │   ├── PermissionDeniedError
@@ -57,6 +58,7 @@ __all__ = [
     "NotReady",
     "PermissionDeniedError",
     "PluginError",
+    "ReloadError",
     "SecretError",
     "SecretMissingError",
     "StepError",
@@ -160,6 +162,10 @@ class CredentialsRefused(PluginError):  # noqa: N818 - as NotReady
 
 class LifecycleError(PluginError):
     """The instance is in no state for what was asked; the message names the state and its reason."""
+
+
+class ReloadError(LifecycleError):
+    """A new instance failed, or is not healthy, and did not take over; the one before goes on. `__cause__` is what it failed at."""
 
 
 class StepError(LifecycleError):

@@ -118,6 +118,21 @@ class LifecycleHooks:
         Called on the instance concerned only. One that does not implement it is restarted instead.
         """
 
+    @_hook("lifecycle")
+    async def hand_over_state(self) -> Any:
+        """Give what this instance keeps in memory to the one that takes over from it at a reload; `None`: nothing.
+
+        Called on the instance concerned only, when its calls have ended and new ones wait. It may go on afterwards, when the new one
+        is not taken. Plain data, which a jailed instance can send and another version of the plugin can understand.
+        """
+
+    @_hook("lifecycle")
+    async def take_over_state(self, state: Any) -> None:
+        """Take what the instance before kept in memory; `activate` has returned, and no call has come yet.
+
+        Called on the instance concerned only. What it raises keeps the old instance, which goes on.
+        """
+
 
 class DeviceHooks:
     """Devices of the network: find, configure, ask, be told."""

@@ -110,6 +110,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     permissions: tuple[Permission, ...] = ()
     #: Whether the plugin runs without a licence.
     licence: Literal["community", "required"] = "community"
+    #: How a new instance takes over from the old: `beside` it, or `in turn`, for a plugin that cannot be there twice at once.
+    reload: Literal["beside", "in turn"] = "beside"
     #: A module with provider hooks, registered once per host.
     provides: ModulePath | None = None
     #: Plugin id -> version range.

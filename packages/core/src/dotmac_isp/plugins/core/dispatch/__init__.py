@@ -5,12 +5,14 @@ from __future__ import annotations
 from ._caller import HookCall, PluginRelay, TenantHooks, fill_context, next_request_id
 from ._gate import Failed, Gate, Pending, error_of, kind_of
 from ._handle import Method, public_methods
+from ._hold import Hold
 from ._member import Member, Seat
 from ._registry import TenantRegistry
 
 __all__ = [
     "Failed",
     "Gate",
+    "Hold",
     "HookCall",
     "Member",
     "Method",

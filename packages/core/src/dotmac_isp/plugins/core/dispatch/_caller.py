@@ -20,6 +20,7 @@ from ..errors import HookError, PermissionDeniedError
 from ..hookspecs import HOOKS
 from ..model import HookResults, PluginContext, tenant_label
 from ._gate import Failed, Pending
+from ._hold import wait_for_holds
 from ._registry import NOTHING, keywords_for
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class HookCall:
             values["context"] = context
         if values.keys() != plan.names:
             raise TypeError(self._wrong_arguments(values, plan.names))
+        if self._registry.holds:
+            await wait_for_holds([seat.member for seat in (*plan.seats, *plan.wrappers)], context)
+            plan = self._registry.plan(self._name)
         seats = plan.seats
         if self._without is not None:
             seats = [seat for seat in seats if seat.member.ref.plugin_id != self._without]
@@ -173,7 +177,11 @@ class HookCall:
         begin = self._gate.begin
         entered = self._gate.enter()
         try:
-            for seat in remaining:
+            for asked in remaining:
+                # Another object may have taken this one's place while the ones before it were waited for.
+                seat = self._registry.seat_now(self._name, asked) if asked.member.replaced else asked
+                if seat is None:
+                    continue
                 keywords = keywords_for(seat, values) if seat.keywords else NOTHING
                 outcome = begin(seat, context, seat.take(values), keywords)
                 if type(outcome) is Failed:
@@ -198,6 +206,7 @@ class HookCall:
             if type(outcome) is Failed:
                 wrapper_failures.append(outcome.failure)
             else:
+                seat.member.calls += 1  # an object that another one replaces is there until its wrapper has ended
                 around.append((seat, outcome))
         result: Any
         try:
@@ -210,10 +219,12 @@ class HookCall:
             BaseException
         ):  # the caller was cancelled; the wrappers' own `finally` must not wait for the garbage collector
             for seat, generator in reversed(around):
+                seat.member.calls -= 1
                 self._gate.begin_alone(seat, context, (), NOTHING, run=generator.close)
             raise
         allowed = (*self._rule.answers, type(None)) if self._rule.firstresult else (HookResults,)
         for seat, generator in reversed(around):
+            seat.member.calls -= 1
             leaving = (generator, result, seat.old_style, allowed)
             outcome = self._gate.begin_alone(seat, context, leaving, NOTHING, run=_leave)
             if type(outcome) is Failed:

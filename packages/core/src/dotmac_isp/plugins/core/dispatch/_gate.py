@@ -286,7 +286,10 @@ class Gate:
         pending = Pending(seat, context, running, started)
         seat.member.calls += 1
         self._tasks.adopt(running.task, scope)
-        limit = self.call_limit if context.deadline is None else max(context.deadline - time.monotonic(), 0.0)
+        now = time.monotonic()
+        end = now + self.call_limit if context.deadline is None else context.deadline
+        seat.member.until = max(seat.member.until, end)
+        limit = max(end - now, 0.0)
         pending.timer = running.task.get_loop().call_later(limit, pending.expire)
         return pending
 

@@ -57,6 +57,8 @@ class Method:
 
     async def __call__(self, *args: Any, context: Any = None, **kwargs: Any) -> Any:
         """Call it. A `PluginContext` given as `context` also says who calls and until when."""
+        if self._seat.member.held is not None:
+            await self._seat.member.held.wait(self._filled(context))
         if self.successor is not None:
             return await self.successor()(*args, context=context, **kwargs)
         if self._place >= 0 and len(args) > self._place:
@@ -65,9 +67,7 @@ class Method:
             context, given = args[self._place], True
         else:
             given = False
-        caller = fill_context(
-            context if isinstance(context, PluginContext) else None, self._tenant_id, self._gate.call_limit
-        )
+        caller = self._filled(context)
         if self._place < 0 and context is not None and not isinstance(context, PluginContext):
             raise TypeError(f"{self._seat.operation} takes no context of its own; give a PluginContext or leave it out")
         if self._place >= 0:
@@ -80,3 +80,7 @@ class Method:
         if type(outcome) is Failed:
             raise error_of(outcome)
         return outcome
+
+    def _filled(self, context: Any) -> PluginContext:
+        given = context if isinstance(context, PluginContext) else None
+        return fill_context(given, self._tenant_id, self._gate.call_limit)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..hosting import TaskOwner
     from ..model import Failure, InstanceRef
     from ..telemetry import CallStats, InstanceMetrics
+    from ._hold import Hold
 
 __all__ = ["Member", "Seat"]
 
@@ -18,7 +19,20 @@ __all__ = ["Member", "Seat"]
 class Member:
     """One who answers calls. `on_strike`, where it is set, is told when the breaker opens, with the failure that did it."""
 
-    __slots__ = ("accepting", "breaker", "calls", "metrics", "on_strike", "owner", "permissions", "ref", "why_not")
+    __slots__ = (
+        "accepting",
+        "breaker",
+        "calls",
+        "held",
+        "metrics",
+        "on_strike",
+        "owner",
+        "permissions",
+        "ref",
+        "replaced",
+        "until",
+        "why_not",
+    )
 
     def __init__(
         self,
@@ -42,6 +56,12 @@ class Member:
         self.why_not = ""
         #: Calls under way that suspended; an instance that stops waits for them.
         self.calls = 0
+        #: The latest deadline of a call that suspended (monotonic time).
+        self.until = 0.0
+        #: New calls wait while this is set.
+        self.held: Hold | None = None
+        #: Another member answers in its place: calls that still come are that one's.
+        self.replaced = False
 
 
 class Seat:

@@ -111,13 +111,17 @@ class _Hooks(pluggy.PluginManager):
 class TenantRegistry:
     """The hook implementations of one tenant. `version` grows with every change, so that plans are made anew."""
 
-    __slots__ = ("_members", "_plans", "_pluggy", "version")
+    __slots__ = ("_members", "_plans", "_pluggy", "_turns", "holds", "version")
 
     def __init__(self) -> None:
         self._pluggy: Final = _Hooks(PROJECT)
         self._members: dict[str, Member] = {}
         self._plans: dict[str, HookPlan] = {}
+        #: When each name was registered, as a number that grows; who takes another's place takes its turn as well.
+        self._turns: dict[str, int] = {}
         self.version = 0
+        #: How many members are held at the moment.
+        self.holds = 0
 
     def register(self, plugin: object, member: Member, *, name: str) -> None:
         """Add an implementer. Raises pluggy's `PluginValidationError` when a hook's arguments are not the specification's."""
@@ -132,6 +136,20 @@ class TenantRegistry:
             raise
         self._members[name] = member
         self.version += 1
+        self._turns[name] = self.version
+
+    def replace(self, plugin: object, member: Member, *, name: str) -> None:
+        """Put an implementer into the place of the one with its name: between two calls, and with its turn in their order."""
+        turn = self._turns.get(name)
+        self.unregister(name)
+        self.register(plugin, member, name=name)
+        if turn is not None:
+            self._turns[name] = turn
+
+    def seat_now(self, hook: str, seat: HookSeat) -> HookSeat | None:
+        """The seat of whoever took this one's place, as long as it implements the hook."""
+        name = seat.member.ref.plugin_id
+        return next((one for one in self.plan(hook).seats if one.member.ref.plugin_id == name), None)
 
     def check(self, plugin: object) -> None:
         """Let pluggy compare an implementer's arguments with the specification, and take it out again.
@@ -148,6 +166,7 @@ class TenantRegistry:
     def unregister(self, name: str) -> None:
         """Take an implementer out; no error when it is not there."""
         if self._members.pop(name, None) is not None:
+            del self._turns[name]
             self._pluggy.unregister(name=name)
             self.version += 1
 
@@ -177,13 +196,19 @@ class TenantRegistry:
         caller: pluggy.HookCaller = getattr(self._pluggy.hook, hook)
         seats: list[HookSeat] = []
         wrappers: list[HookSeat] = []
-        # pluggy keeps the one to be called first at the end
-        for impl in reversed(caller.get_hookimpls()):
+        for impl in sorted(caller.get_hookimpls(), key=self._turn_of):
             member = self._members[impl.plugin_name]
             wraps = impl.wrapper or impl.hookwrapper
             seat = HookSeat(member, impl, hook, () if wraps else HOOKS[hook].answers)
             (wrappers if wraps else seats).append(seat)
         return HookPlan(self.version, _NOBODY[hook].names, seats, wrappers)
+
+    def _turn_of(self, impl: pluggy.HookImpl) -> tuple[int, int]:
+        """pluggy's order: `tryfirst`, the others, `trylast`; the last registered comes first, but among the last ones the first."""
+        turn = self._turns[impl.plugin_name]
+        if impl.trylast:
+            return 2, turn
+        return (0 if impl.tryfirst else 1), -turn
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._blueprint import instance_folder, provides_secrets
+from ._blueprint import Blueprint, instance_folder, provides_secrets
 from ._house import House, Tenant
 from ._instance import Instance
 from ._states import StateMachine, StateRecord
@@ -10,6 +10,7 @@ from ._status import InstanceStatus
 from ._whole import to_the_end, wait_out
 
 __all__ = [
+    "Blueprint",
     "House",
     "Instance",
     "InstanceStatus",

@@ -17,8 +17,10 @@ from ._states import StateMachine
 from ._status import InstanceStatus
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..discovery import InstalledPlugin
-    from ..dispatch import Member, Method
+    from ..dispatch import Hold, Member, Method
     from ..errors import PluginError
     from ..model import Failure
     from ..secrets import InstanceSecrets
@@ -59,6 +61,14 @@ class InstanceBase(ABC):
         self._give_up: Final = GiveUpRule(house.limits.give_up_failures, house.limits.give_up_window)
         self._retry: Final = Retry(self.ref, self._again, functools.partial(house.run, name=f"retry {self.ref}"))
         self._life = self._new_life(Blueprint(plugin, self.ref, house, settings, needs))
+        #: The life that is about to take over, and those that another one took over from and that have not ended yet.
+        self._candidate: Life | None = None
+        self._retiring: dict[Life, asyncio.Event] = {}
+        self._hold: Hold | None = None
+        #: Whether the life that is being replaced has stopped its work already.
+        self._resting = False
+        #: What an operator should know beside the state, by subject (`reload`, `version`).
+        self.notes: dict[str, str] = {}
         self._close("not loaded yet")
 
     # what it is
@@ -105,7 +115,7 @@ class InstanceBase(ABC):
     @property
     def running_tasks(self) -> int:
         """How many tasks its code has running."""
-        return len(self._life.member.owner.running())
+        return sum(len(life.member.owner.running()) for life in (self._life, *self._retiring))
 
     def status(self) -> InstanceStatus:
         """Everything that a person may want to know about it."""
@@ -126,6 +136,7 @@ class InstanceBase(ABC):
             licence=None if licence is None else licence.text,
             security_level=self.plugin.info.security_level,
             switched_off=self.switched_off,
+            notes=tuple(self.notes.values()),
             tasks=self.running_tasks,
             history=tuple(self._states.history),
         )
@@ -138,14 +149,20 @@ class InstanceBase(ABC):
 
     # inside
 
-    def _new_life(self, blueprint: Blueprint) -> Life:
-        life = Life(self.ref, self._house, blueprint, successor=self.method)
+    def _new_life(self, blueprint: Blueprint, *, begun: bool = True) -> Life:
+        life = Life(self.ref, self._house, blueprint, successor=self.method, begun=begun)
+        life.member.accepting = False
+        life.member.why_not = f"it takes no calls: {self.state.value}: {self.reason}"
         life.member.on_strike = functools.partial(self._struck, life)
         return life
 
     @abstractmethod
     async def _again(self) -> None:
         """The time of the next try has come."""
+
+    @abstractmethod
+    async def _admit(self, blueprint: Blueprint) -> None:
+        """Tell the plugin's host services that a life made from the blueprint is about to work. Raises what stands in the way."""
 
     @abstractmethod
     def _struck(self, life: Life, failure: Failure) -> None:
@@ -171,10 +188,10 @@ class InstanceBase(ABC):
         hooks = self._house.hooks_without(self.ref.tenant_id, self.ref.plugin_id)
         self._announcements.add(functools.partial(getattr(hooks, hook), instance=self.ref, **values))
 
-    def _check_allowed(self) -> None:
+    def _check_allowed(self, blueprint: Blueprint) -> None:
         """Whether policy and licence let it run. Raises what says why not."""
         gate = self._house.gate
-        why = gate.authoriser.refuse_activation(self.ref, self.permissions)
+        why = gate.authoriser.refuse_activation(self.ref, blueprint.permissions)
         self.barred = why is not None
         if why is not None:
             raise PermissionDeniedError(f"{self.ref} may not run: {why}")

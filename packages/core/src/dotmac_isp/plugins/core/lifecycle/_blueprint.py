@@ -22,7 +22,7 @@ __all__ = ["Blueprint", "instance_folder", "provides_secrets"]
 class Blueprint:
     """A plugin in one version, with the settings, secrets and permissions of one tenant."""
 
-    __slots__ = ("permissions", "plugin", "secrets", "settings")
+    __slots__ = ("_house", "_ref", "needs", "permissions", "plugin", "secrets", "settings")
 
     def __init__(
         self,
@@ -33,12 +33,25 @@ class Blueprint:
         needs: SecurityNeeds,
     ) -> None:
         self.plugin: Final = plugin
+        self.needs: Final = needs
+        self._ref: Final = ref
+        self._house: Final = house
         self.settings = settings
         self.secrets: Final = InstanceSecrets(
             house.secrets_for(plugin), plugin.manifest, ref.tenant_id, also_required=needs.secrets_required
         )
         #: What the manifest asks for, and what the configuration file demands beyond it.
         self.permissions: Final = tuple(dict.fromkeys((*plugin.manifest.permissions, *needs.required_permissions)))
+
+    def renewed(
+        self,
+        *,
+        plugin: InstalledPlugin | None = None,
+        settings: ResolvedSettings | None = None,
+        needs: SecurityNeeds | None = None,
+    ) -> Blueprint:
+        """The same with another version of the plugin, other settings, or other demands of the configuration file."""
+        return Blueprint(plugin or self.plugin, self._ref, self._house, settings or self.settings, needs or self.needs)
 
 
 def provides_secrets(plugin: InstalledPlugin) -> bool:

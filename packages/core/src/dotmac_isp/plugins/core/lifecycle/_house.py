@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..hosting import Fence, TaskKeeper
     from ..secrets import SecretChain
     from ..telemetry import Telemetry
+    from ._blueprint import Blueprint
     from ._instance import Instance
 
 __all__ = ["House", "Tenant"]
@@ -69,7 +70,7 @@ class House(Protocol):
         """Run host work in the background; it ends with the host."""
 
     @property
-    def before_activation(self) -> Callable[[Instance], Awaitable[None]]:
+    def before_activation(self) -> Callable[[Instance, Blueprint], Awaitable[None]]:
         """Starts what the plugin needs once per host, and tells it about the instance."""
 
     @property

@@ -10,23 +10,26 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..dispatch import Failed, Seat
+from ..errors import SecretError
 from ..model import HealthReport, HealthStatus, PluginContext, PluginState
-from ._recovery import Recovery
-from ._said import plain_numbers, plain_report
+from ._said import plain_numbers
+from ._takeover import TakeOver
 from ._whole import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..discovery import InstalledPlugin
     from ..model import SettingChange
-    from ..settings import ResolvedSettings
+    from ..settings import ResolvedSettings, SecurityNeeds
+    from ._blueprint import Blueprint
 
 __all__ = ["Instance"]
 
 _S = PluginState
 
 
-class Instance(Recovery):
+class Instance(TakeOver):
     """A (plugin, tenant) pair with its own settings, secrets, storage, breaker and state."""
 
     # steps
@@ -39,7 +42,7 @@ class Instance(Recovery):
             self._life = self._new_life(self._life.blueprint)
         self._move(_S.INITIALIZING, "load")
         try:
-            self._check_allowed()
+            self._check_allowed(self._life.blueprint)
             missing = await self.secrets.missing_required()
             if missing:
                 raise self.secrets.missing_error(missing)
@@ -58,8 +61,8 @@ class Instance(Recovery):
         life = self._life
         self._move(_S.ACTIVATING, "start")
         try:
-            self._check_allowed()
-            await self._house.before_activation(self)
+            self._check_allowed(self._life.blueprint)
+            await self._admit(life.blueprint)
             await life.activate()
             self._house.registry_of(self.ref.tenant_id).register(life.object, life.member, name=self.ref.plugin_id)
         except BaseException as error:
@@ -130,13 +133,41 @@ class Instance(Recovery):
         await to_the_end(self._begin_anew(reason))
         await self.activate()
 
+    def blueprint(self, *, plugin: InstalledPlugin, settings: ResolvedSettings, needs: SecurityNeeds) -> Blueprint:
+        """What the instance would be made from with these."""
+        return self._life.blueprint.renewed(plugin=plugin, settings=settings, needs=needs)
+
+    async def renew(self, blueprint: Blueprint, reason: str) -> None:
+        """Go on with this blueprint: an active instance without losing a call, another one from its next start on.
+
+        Raises `ReloadError` when the new life was not taken.
+        """
+        if self.state is _S.ACTIVE:
+            await self.take_over(blueprint, reason)
+            return
+        if self.state is _S.SUSPENDED or not self.wanted_active:
+            was_loaded, suspended = self.loaded, self.state is _S.SUSPENDED
+            await to_the_end(self._release())
+            self._life = self._new_life(blueprint)
+            if was_loaded and not suspended:
+                self._move(_S.HELD_BACK, reason)
+                await self.initialize()
+            return
+        await to_the_end(self._begin_anew(reason))
+        self._life = self._new_life(blueprint)
+        await self.activate()
+
     async def apply_settings(self, new: ResolvedSettings) -> tuple[Sequence[SettingChange], bool]:
-        """Give the running instance new settings: the changes, and whether it had to be restarted for them."""
-        changes = new.changes_from(self.settings)
+        """Give the running instance new settings: the changes, and whether it had to be made anew for them.
+
+        Raises `ReloadError` when it cannot be made with them; an active one goes on with the old ones then.
+        """
+        changes, previous = new.changes_from(self.settings), self.settings
+        api = self._life.api
         self.settings = new
-        if not changes or self._life.api is None:
+        if not changes or api is None:
             return changes, False
-        self._life.api.settings = new.model
+        api.settings = new.model
         if self.state is not _S.ACTIVE:
             # What is suspended or held back stays so; its next start makes the object anew.
             await to_the_end(self._release())
@@ -146,18 +177,23 @@ class Instance(Recovery):
             return changes, True
         if await self._tell("on_settings_changed", changes=changes):
             return changes, False
-        await self.restart("settings changed")
+        # Until another life has taken over, this one is what it was made as.
+        self.settings, api.settings = previous, previous.model
+        await self.take_over(self._life.blueprint.renewed(settings=new), "settings changed")
         return changes, True
 
     async def rotate(self, name: str) -> bool:
-        """A secret has a new value: tell the instance, or start what waited for it. `True` when it was restarted."""
+        """A secret has a new value: tell the instance, or start what waited for it. `True` when it was made anew."""
         self.switched_off = await self.secrets.switched_off()
         if self.state is _S.AWAITING_SECRET:
             await self.restart(f"secret {name} changed") if self.wanted_active else await self.initialize()
             return True
         if self.state is not _S.ACTIVE or await self._tell("on_secret_rotated", name=name):
             return False
-        await self.restart(f"secret {name} changed")
+        if await self._secrets_are_there():
+            await self.take_over(self._life.blueprint.renewed(), f"secret {name} changed")
+        else:
+            await self.restart(f"secret {name} changed")  # what was withdrawn must not be used any longer
         return True
 
     async def check_health(self) -> HealthReport:
@@ -171,13 +207,10 @@ class Instance(Recovery):
             )
             self.health = HealthReport(status=resting, message=f"{self.state.value}: {self.reason}")
             return self.health
-        outcome = await life.steps.outcome(life.object, "health_check", self._house.limits.health_check)
+        report = await self._examined(life)
         if life is not self._life or not life.member.accepting:
             return self.health  # it was stopped meanwhile
-        if isinstance(outcome, Failed):
-            self.health = HealthReport(status=HealthStatus.UNHEALTHY, message=str(outcome.failure))
-        else:
-            self.health = plain_report(outcome, self._house.redact)
+        self.health = report
         if self.switched_off and self.health.healthy:
             text = f"features off for want of secrets: {', '.join(self.switched_off)}"
             self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
@@ -211,6 +244,9 @@ class Instance(Recovery):
 
     # inside
 
+    async def _admit(self, blueprint: Blueprint) -> None:
+        await self._house.before_activation(self, blueprint)
+
     async def _again(self) -> None:
         await self._house.retry(self)
 
@@ -228,6 +264,12 @@ class Instance(Recovery):
         context = PluginContext(tenant_id=self.ref.tenant_id, request_id=f"{hook}-{time.time_ns():x}")
         outcome = await self._house.gate.call(seat, context, (), values)
         return not isinstance(outcome, Failed)
+
+    async def _secrets_are_there(self) -> bool:
+        try:
+            return not await self.secrets.missing_required()
+        except SecretError:
+            return False
 
     async def _begin_anew(self, reason: str) -> None:
         await self._release()

@@ -8,6 +8,7 @@ cleanups, its breaker, its calls under way) is here.
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -17,6 +18,7 @@ from ..dispatch import Member, Method, public_methods
 from ..errors import StepError
 from ..health import Breaker
 from ..hosting import InlineAPI
+from ..model import HealthReport, HealthStatus
 from ..telemetry import instance_logger
 from ._blueprint import instance_folder, provides_secrets
 from ._steps import StepRunner
@@ -42,6 +44,7 @@ class Life:
         blueprint: Blueprint,
         *,
         successor: Callable[[str], Method],
+        begun: bool = True,
     ) -> None:
         self.ref: Final = ref
         self.blueprint: Final = blueprint
@@ -50,6 +53,7 @@ class Life:
         self._methods: dict[str, Method] = {}
         self.api: InlineAPI | None = None
         self.object: BasePlugin | None = None
+        self._at_work = False
         #: It was released, and is never made again.
         self.ended = False
         limits, manifest = house.limits, blueprint.plugin.manifest
@@ -66,6 +70,11 @@ class Life:
             },
         )
         self.steps: Final = StepRunner(house, self.member)
+        #: Its own numbers; its gauges count only while it is the life that answers calls (`begun`).
+        self.numbers: Final = self.member.metrics.recorder_of_life(begun=begun)
+        self.health = HealthReport(status=HealthStatus.UNKNOWN, message="not checked yet")
+        #: Optional secrets that no provider has, and the features that are off for want of them.
+        self.switched_off: dict[str, tuple[str, ...]] = {}
 
     # the object
 
@@ -79,9 +88,13 @@ class Life:
     async def activate(self) -> None:
         """Let the object work. Raises `StepError`, or what the plugin raised on purpose."""
         await self.steps.run(self.object, "activate", self._house.limits.activate)
+        self._at_work = True
 
     async def deactivate(self) -> None:
         """Wait for the calls under way, then end the object's work. Always ends; what fails is reported."""
+        if not self._at_work:
+            return
+        self._at_work = False
         limit = self._house.limits.deactivate
         await self.steps.drain(limit)
         await self.steps.attempt(self.object, "deactivate", limit)
@@ -101,6 +114,33 @@ class Life:
         await self.steps.end_tasks()
         if api is not None:
             api.ended = True
+
+    # another life takes over
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the object gives what it keeps in memory to the one that takes over."""
+        return hasattr(self.object, "hand_over_state")
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the object takes what the one before kept in memory."""
+        return hasattr(self.object, "take_over_state")
+
+    def give_way(self) -> None:
+        """Another life answers from now on; calls under way end here."""
+        self.member.replaced = True
+        self.hand_over_methods()
+        self.numbers.retire()
+
+    async def retire(self) -> None:
+        """After `give_way`: let the calls under way end, each at its own deadline at the latest, then end the life."""
+        left = self.member.until - time.monotonic()
+        await self.steps.drain(max(left, self._house.limits.deactivate))
+        self.member.accepting = False
+        self.member.why_not = "it takes no calls: another object has taken its place"
+        await self.deactivate()
+        await self.release()
 
     # its methods
 
@@ -132,7 +172,7 @@ class Life:
             secrets=blueprint.secrets,
             storage=house.storage_for(ref.tenant_id, ref.plugin_id),
             logger=instance_logger(ref.plugin_id, ref.tenant_id),
-            metrics=self.member.metrics.recorder,
+            metrics=self.numbers,
             hooks=house.relay_for(ref.tenant_id, ref.plugin_id),
             data_dir=instance_folder(house.home, ref),
             report=house.report,

@@ -96,17 +96,22 @@ class Recovery(InstanceBase):
             return  # the last calls of an object that another one has taken the place of
         if failure.kind is FailureKind.CREDENTIALS:
             self._house.run(
-                self._stop_for(failure, _S.AWAITING_SECRET, f"{failure.operation}: {failure.message}"),
+                self._stop_for(failure, _S.AWAITING_SECRET, f"{failure.operation}: {failure.message}", life=life),
                 name=f"await secret {self.ref}",
             )
             return
         _LOG.warning("%s: calls fail, the breaker is open: %s", self.ref, failure)
         if self._give_up.enough():
             reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
-            self._house.run(self._stop_for(failure, _S.DISABLED, reason), name=f"give up {self.ref}")
+            self._house.run(self._stop_for(failure, _S.DISABLED, reason, life=life), name=f"give up {self.ref}")
 
-    async def _stop_for(self, failure: Failure, state: PluginState, reason: str, *, barred: bool = False) -> None:
+    async def _stop_for(
+        self, failure: Failure, state: PluginState, reason: str, *, barred: bool = False, life: Life | None = None
+    ) -> None:
+        """Stop what runs. `life`: only this one, and not another that has taken over meanwhile."""
         async with self.lock:
+            if life is not None and life is not self._life:
+                return
             if self.state is not _S.ACTIVE and not (barred and self.state is _S.INITIALIZED):
                 return
             self.barred = barred

@@ -21,7 +21,8 @@ _WAYS: Final[dict[PluginState, frozenset[PluginState]]] = {
     _S.INITIALIZING: _RESTING | {_S.INITIALIZED, _S.UNLOADED},
     _S.INITIALIZED: _RESTING | {_S.ACTIVATING, _S.CLEANING_UP, _S.SUSPENDED},
     _S.ACTIVATING: _RESTING | {_S.ACTIVE},
-    _S.ACTIVE: frozenset({_S.DEACTIVATING}),
+    # From active to active: a new life took over from the old one.
+    _S.ACTIVE: frozenset({_S.DEACTIVATING, _S.ACTIVE}),
     _S.DEACTIVATING: _RESTING | {_S.INITIALIZED, _S.SUSPENDED},
     _S.CLEANING_UP: frozenset({_S.UNLOADED}),
     _S.SUSPENDED: _RESTING | {_S.INITIALIZING, _S.ACTIVATING, _S.INITIALIZED, _S.CLEANING_UP},

@@ -31,6 +31,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     security_level: SecurityLevel
     #: Features that are off for want of optional secrets, with the names of these.
     switched_off: dict[str, tuple[str, ...]]
+    #: What an operator should know beside the state: a reload that was not taken, a version that waits for a restart of the host.
+    notes: tuple[str, ...] = ()
     tasks: int
     history: tuple[StateRecord, ...]
 

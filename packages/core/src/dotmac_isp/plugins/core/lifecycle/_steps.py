@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ class StepRunner:
     def __init__(self, house: House, member: Member) -> None:
         self._house: Final = house
         self._calls: Final = member
+        self._hurried = False
         self._member: Final = Member(
             member.ref, breaker=Breaker(_NEVER, 0.0), metrics=member.metrics, owner=member.owner
         )
@@ -62,8 +64,20 @@ class StepRunner:
     async def drain(self, limit: float) -> None:
         """Wait for the calls under way, at most `limit` seconds."""
         end = time.monotonic() + limit
-        while self._calls.calls and time.monotonic() < end:  # noqa: ASYNC110 - an event would cost every call, a look costs only a stop
+        while self._calls.calls and time.monotonic() < end and not self._hurried:  # noqa: ASYNC110 - an event would cost every call, a look costs only a stop
             await asyncio.sleep(_DRAIN_LOOK)
+
+    def hurry(self) -> None:
+        """Wait for calls under way no more: the instance is to stop."""
+        self._hurried = True
+
+    async def ask(self, hook: str, target: object, *args: Any, limit: float) -> Any:
+        """Call a hook of the object itself: its answer. Raises `StepError` when it fails."""
+        function = functools.partial(getattr(target, hook), *args)
+        outcome = await self._outcome(function, hook, limit)
+        if isinstance(outcome, Failed):
+            raise self._error(hook, outcome)
+        return outcome
 
     async def end_tasks(self) -> None:
         """End the instance's tasks; those that ignore it are named."""

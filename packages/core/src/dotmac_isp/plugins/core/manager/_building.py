@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..discovery import InstalledPlugin
     from ..health import Limits
     from ..licensing import LicenceBook
-    from ..lifecycle import Instance
+    from ..lifecycle import Blueprint, Instance
     from ..permissions import Authoriser
     from ..secrets import SecretProvider
     from ..storage import StorageEngine
@@ -58,7 +58,7 @@ class Building:
         authoriser: Authoriser,
         licences: LicenceBook,
         providers: Iterable[SecretProvider],
-        before_activation: Callable[[Instance], Coroutine[Any, Any, None]],
+        before_activation: Callable[[Instance, Blueprint], Coroutine[Any, Any, None]],
         retry: Callable[[Instance], Coroutine[Any, Any, None]],
         fell: Callable[[Instance], Coroutine[Any, Any, None]],
         rotate: Callable[[str, str | None], Coroutine[Any, Any, None]],

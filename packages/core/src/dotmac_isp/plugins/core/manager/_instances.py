@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..discovery import InstalledPlugin
-    from ..lifecycle import Instance, InstanceStatus
+    from ..lifecycle import Blueprint, Instance, InstanceStatus
     from ..model import SettingChange
     from ..settings import ResolvedSettings
 
@@ -139,7 +139,8 @@ class InstanceOperations(ManagerBase):
         """Change settings of a plugin for a tenant; a running instance has them when this returns.
 
         With `persist` they are written to the tenant's file, else they are an override that ends with the instance. Settings
-        that cannot be used change nothing and raise `ConfigurationError`.
+        that cannot be used change nothing and raise `ConfigurationError`. What cannot change in place is made anew beside what
+        works (`reload_plugin`); where that fails, the settings stay as they were and `ReloadError` says why.
         """
         ref = self._ref(plugin_id, tenant_id)
         plugin = self.installed(plugin_id)
@@ -148,23 +149,20 @@ class InstanceOperations(ManagerBase):
         override = {**self._overrides.get(ref, {}), **configuration}
         previous = instance.settings if instance is not None else self._resolved_before(plugin, ref)
         resolved = self._resolve(plugin, ref, environment, override=override)
+        if instance is not None:
+            async with instance.lock:
+                await instance.apply_settings(resolved)
         if persist:
             self.configuration.write_tenant_configuration(tenant_id, plugin_id, configuration)
-            override = {key: value for key, value in self._overrides.get(ref, {}).items() if key not in configuration}
+            override = {key: value for key, value in override.items() if key not in configuration}
             resolved = self._resolve(plugin, ref, environment, override=override)
         self._overrides[ref] = override
         self._record_change(ref, configuration, resolved.changes_from(previous))
         if instance is None:
             return ()
-        try:
-            async with instance.lock:
-                changes, _ = await instance.apply_settings(resolved)
-                if instance.state is _S.MISCONFIGURED and instance.wanted_active:
-                    instance.forget_failures()
-                    await instance.activate()
-        finally:
-            await self._settle_dependants(instance)
-        return changes
+        instance.settings = resolved
+        await self._start_with_settings(instance)
+        return resolved.changes_from(previous)
 
     @settles
     async def enable(self, plugin_id: str, *, tenant_id: str | None = None) -> None:
@@ -194,7 +192,7 @@ class InstanceOperations(ManagerBase):
         concerned = []
         errors: list[Exception] = []
         for instance in list(self._house.tenant(validate_tenant_id(tenant_id)).instances.values()):
-            if name in instance.secrets.names:
+            if instance.uses_secret(name):
                 outcome = "rotated"
                 try:
                     async with instance.lock:
@@ -215,6 +213,16 @@ class InstanceOperations(ManagerBase):
         return concerned
 
     # inside
+
+    async def _start_with_settings(self, instance: Instance) -> None:
+        """What its settings kept from running may run now. Raises what stands in the way."""
+        try:
+            async with instance.lock:
+                if instance.state is _S.MISCONFIGURED and instance.wanted_active:
+                    instance.forget_failures()
+                    await instance.activate()
+        finally:
+            await self._settle_dependants(instance)
 
     def _resolved_before(self, plugin: InstalledPlugin, ref: InstanceRef) -> ResolvedSettings:
         """What the settings were, for the record; nothing where they could not be used."""
@@ -354,9 +362,9 @@ class InstanceOperations(ManagerBase):
         own = [one.id for one in self.discovery.plugins.values() if one.distribution == plugin.distribution]
         book.bring_keys(plugin.distribution, await self._running_services.licence_keys(plugin), own)
 
-    async def _before_activation(self, instance: Instance) -> None:
-        await self._running_services.admit(instance)
-        if instance.plugin.manifest.provides is not None and self._audit_sinks is not None:
+    async def _before_activation(self, instance: Instance, blueprint: Blueprint) -> None:
+        await self._running_services.admit(instance, blueprint)
+        if blueprint.plugin.manifest.provides is not None and self._audit_sinks is not None:
             await self._audit_sinks.ask(self._running_services.hooks, lasting=True)
 
     async def _retry(self, instance: Instance) -> None:

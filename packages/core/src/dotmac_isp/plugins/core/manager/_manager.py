@@ -15,8 +15,8 @@ from ._background import check_all, collect_all, every
 from ._building import Building, default_providers
 from ._handle import PluginHandle
 from ._inventory import Inventory, Statistics, take_inventory, take_statistics
+from ._reload import ReloadOperations
 from ._services import HostServices
-from ._tenancy import TenantOperations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +34,11 @@ __all__ = ["PluginManager"]
 _LOG: Final = logging.getLogger("dotmac.host")
 
 
-class PluginManager(TenantOperations):
+class PluginManager(ReloadOperations):
     """Runs plugins for tenants. `async with PluginManager() as plugins: …`, or `start()` and `stop()`.
 
-    Its methods come in four chapters: what it is and knows (`ManagerBase`), one instance (`InstanceOperations`), tenants and
-    many at once (`TenantOperations`), and here the host itself: start and stop, hooks, handles, reports.
+    Its methods come in five chapters: what it is and knows (`ManagerBase`), one instance (`InstanceOperations`), tenants and
+    many at once (`TenantOperations`), making anew what works (`ReloadOperations`), and here the host itself: start and stop, hooks, handles, reports.
     """
 
     async def start(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..base import HostService, HostSettings
 from ..discovery import load_provider, load_settings_model
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..discovery import InstalledPlugin
-    from ..lifecycle import Instance
+    from ..lifecycle import Blueprint, Instance
     from ..settings import Configuration
     from ._building import Building
 
@@ -35,8 +35,15 @@ def _owner(plugin_id: str) -> str:
     return f"{plugin_id}.service"
 
 
-def _admission(service: HostService, instance: Instance) -> Callable[[], Coroutine[Any, Any, None]]:
-    return functools.partial(service.admit, instance.ref.tenant_id, instance.settings.model, instance.secrets)
+class _Guest(NamedTuple):
+    """An instance as services know it."""
+
+    ref: InstanceRef
+    settings: Any
+    secrets: InstanceSecrets
+
+    def admission(self, service: HostService) -> Callable[[], Coroutine[Any, Any, None]]:
+        return functools.partial(service.admit, self.ref.tenant_id, self.settings, self.secrets)
 
 
 class _Supervised:
@@ -62,20 +69,21 @@ class HostServices:
         self.hooks: Final = TenantHooks(None, self._registry, building.gate)
         self._locks: dict[str, asyncio.Lock] = {}
         self._services: dict[str, list[_Supervised]] = {}
-        self._admitted: dict[InstanceRef, Instance] = {}
+        self._admitted: dict[InstanceRef, _Guest] = {}
         self._members: dict[str, Member] = {}
 
-    async def admit(self, instance: Instance) -> None:
+    async def admit(self, instance: Instance, blueprint: Blueprint) -> None:
         """See to it that the instance finds its plugin's services running and knowing it. Raises what stands in the way."""
-        plugin = instance.plugin
+        plugin = blueprint.plugin
         if plugin.manifest.provides is None:
             return
         async with self._locks.setdefault(plugin.id, asyncio.Lock()):
             if plugin.id not in self._services:
                 self._services[plugin.id] = await self._start(plugin, instance.environment)
-        self._admitted[instance.ref] = instance  # also when one refuses: the others must be told that it is gone
+        guest = _Guest(instance.ref, blueprint.settings.model, blueprint.secrets)
+        self._admitted[instance.ref] = guest  # also when one refuses: the others must be told that it is gone
         for supervised in self._services[plugin.id]:
-            await self._guarded(supervised, "admit", _admission(supervised.service, instance))
+            await self._guarded(supervised, "admit", guest.admission(supervised.service))
 
     async def licence_keys(self, plugin: InstalledPlugin) -> dict[str, bytes]:
         """The public keys that the plugin's package brings along (`provide_licence_keys`); none when it fails to say."""
@@ -118,8 +126,8 @@ class HostServices:
                 _LOG.warning("the service %s is unhealthy (%s); restarting it", supervised.name, report.message)
                 await self._attempt(supervised, "stop", supervised.service.stop)
                 await self._attempt(supervised, "start", supervised.service.start)
-                for instance in [one for one in self._admitted.values() if one.plugin.id == supervised.plugin_id]:
-                    await self._attempt(supervised, "admit", _admission(supervised.service, instance))
+                for guest in [one for one in self._admitted.values() if one.ref.plugin_id == supervised.plugin_id]:
+                    await self._attempt(supervised, "admit", guest.admission(supervised.service))
             elif report.healthy:
                 supervised.restarts = 0
 

@@ -9,6 +9,7 @@ import msgspec
 from ..model import InstanceRef, PluginState
 from ._recorder import Recorder
 from ._stats import CallStats
+from ._turns import LifeRecorder
 
 if TYPE_CHECKING:
     from ..api import MetricRecorder
@@ -57,8 +58,12 @@ class InstanceMetrics:
 
     @property
     def recorder(self) -> MetricRecorder:
-        """What the plugin gets as `api.metrics`."""
+        """The instance's own numbers, to be set by the host."""
         return self.own
+
+    def recorder_of_life(self, *, begun: bool) -> LifeRecorder:
+        """What the plugin gets as `api.metrics`. `begun`: no other life of the instance answers calls."""
+        return LifeRecorder(self.own, begun=begun)
 
 
 class Telemetry:
