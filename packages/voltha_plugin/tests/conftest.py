@@ -133,7 +133,7 @@ async def make_host(tmp_path: Path) -> AsyncIterator[Callable[..., Host]]:
     engine = await open_storage(None, home=tmp_path)
 
     def make(target: Target, *, tenant: str | None = "tenant_1", **settings: Any) -> Host:
-        values = {"voltha_host": target.host, "voltha_port": target.port, **settings}
+        values = {"voltha_host": target.host, "voltha_port": target.port, "reconcile": "off", **settings}
         host = Host(VolthaSettings(**values), engine.scope(tenant, "voltha_integration"), tmp_path, tenant)
         names = ("username", "password")
         given = {f"voltha-{name}": os.environ.get(f"VOLTHA_TEST_{name.upper()}") for name in names}

@@ -15,7 +15,7 @@ from ._directory import Directory
 from ._errors import DeviceNotFoundError, VolthaConfigurationError
 from ._shared_reads import SharedReads
 from .services._foreign import foreign_flows
-from .services._messages import listed_meters, referenced_meters
+from .services._messages import listed_meters, referenced_meters, source_ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,15 @@ class FlowTable:
     def meters(self) -> set[int]:
         """The ids of the meters that these flows use."""
         return referenced_meters(self._flows)
+
+    def listed(self, flow_id: int) -> Any:
+        """One flow as VOLTHA listed it, or `None`."""
+        return next((flow for flow in self._flows.items if flow.id == flow_id), None)
+
+    @cached_property
+    def sources(self) -> frozenset[int]:
+        """The ports from which these flows come."""
+        return frozenset(source_ports(self._flows))
 
     @cached_property
     def foreign(self) -> dict[str, int]:

@@ -75,6 +75,18 @@ class VolthaSettings(PluginSettings):
         ge=0,
         description="Flows seen everywhere must still be there after this time (VOLTHA takes refused ones back)",
     )
+    reconcile: Literal["repair", "report", "off"] = Field(
+        default="repair",
+        description="Whether services that are not in VOLTHA as they should be are repaired, only reported, or not looked at",
+    )
+    reconcile_interval: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between two comparisons of services with VOLTHA; news make it look sooner",
+    )
+    bulk_concurrency: int = Field(
+        default=64, ge=1, le=512, description="How many services are installed, changed or repaired at once"
+    )
     foreign_flows: Literal["refuse", "allow"] = Field(
         default="refuse",
         description="Whether services are added to an OLT that has flows of somebody else, a controller for one",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dotmac_isp.plugins.core.api import PluginAPI
-    from dotmac_isp.plugins.core.model import HealthReport, PluginContext, Secret
+    from dotmac_isp.plugins.core.model import DeviceEvent, HealthReport, PluginContext, Secret
 
     from ._device import DeviceView
     from ._session import Session
@@ -54,7 +54,7 @@ class Work:
         self._monitor: Final = Monitor(
             look=self._list_devices,
             relay=lambda event: api.hooks.on_device_event(event=event),
-            heard=self.log.put,
+            heard=self._hear,
             interval=lambda: self._settings.device_monitoring_interval,
             source=api.plugin_id,
             tenant_id=api.tenant_id,
@@ -95,7 +95,13 @@ class Work:
     def _begin_tasks(self) -> None:
         self._tasks.append(self._api.spawn(self._monitor.run(), name="voltha device monitor"))
         self._tasks.append(self._api.spawn(self.devices.changes.run(), name="voltha change events"))
+        self._tasks.append(self._api.spawn(self.desk.reconciler.run(), name="voltha service reconciler"))
+        self._tasks.append(self._api.spawn(self._store.follow(), name="voltha services of other hosts"))
         self._read_events()
+
+    def _hear(self, event: DeviceEvent) -> None:
+        self.log.put(event)
+        self.desk.reconciler.notice(event)
 
     def _make_events(self) -> Events:
         return Events(

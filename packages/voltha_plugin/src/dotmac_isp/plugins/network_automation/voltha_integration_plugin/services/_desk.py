@@ -9,6 +9,7 @@ from .._changes import service_event
 from .._errors import DeviceNotFoundError, ServiceConfigError, VolthaError
 from .._follow import Follower, time_limit
 from ._direct import DIRECT, DirectOwner
+from ._reconciler import Reconciler
 from ._service import ServiceConfig
 from ._stored import ServiceStore, StoredService, check_subscriber_id
 from ._subscribers import Subscribers
@@ -58,6 +59,10 @@ class ServiceDesk:
             owner_named=self._owner_named,
             guarded=self._guarded,
             logger=api.logger,
+        )
+
+        self.reconciler: Final = Reconciler(
+            api, store=self.store, subscribers=self.subscribers, session=session, tell=tell
         )
 
     @property
@@ -217,6 +222,19 @@ class ServiceDesk:
         if device.is_olt:
             return []
         return [item async for item in self.store.every() if item.key.onu_serial == device.serial]
+
+    async def plan(self, device_id: str | None) -> dict[str, Any]:
+        return (await self.reconciler.plan(await self._all_names(device_id))).plain()
+
+    async def reconcile(self, device_id: str | None, *, remove_orphans: bool) -> dict[str, Any]:
+        names = await self._all_names(device_id)
+        return await self.reconciler.reconcile(names, remove_orphans=remove_orphans)
+
+    async def _all_names(self, device_id: str | None) -> set[str] | None:
+        if device_id is None:
+            return None
+        device = await self._session().directory.find(device_id)
+        return {device_id} if device is None else {device_id, device.id, device.serial} - {""}
 
     async def list(self, device_id: str | None) -> list[dict[str, Any]]:
         items: Sequence[StoredService] = [item async for item in self.store.every()]

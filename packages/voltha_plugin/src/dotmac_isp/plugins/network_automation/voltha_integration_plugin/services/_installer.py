@@ -24,7 +24,7 @@ from ._flow import FlowSpec, device_flows
 from ._messages import flow_update, meter_update
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from .._device import DeviceView
     from .._session import FlowTable, Locks, Session
@@ -186,7 +186,9 @@ def judge(
     return Seen(reached=_says_pushed(flows, onu, before), state=f"ONU {onu.state}")
 
 
-def missing_on_devices(flows: Sequence[FlowSpec], on_olt: dict[int, int], on_onu: dict[int, int]) -> list[FlowSpec]:
+def missing_on_devices(
+    flows: Sequence[FlowSpec], on_olt: Mapping[int, int], on_onu: Mapping[int, int]
+) -> list[FlowSpec]:
     """The flows that OLT or ONU do not have, by what VOLTHA lists for them."""
     lists = {"olt": on_olt, "onu": on_onu}
     return [flow for flow in flows if any(number not in lists[side] for side, number in device_flows(flow))]

@@ -11,7 +11,15 @@ from ._meter import Band, MeterSpec
 if TYPE_CHECKING:
     from ._flow import Action, FlowSpec
 
-__all__ = ["flow_mod", "flow_update", "listed_meters", "meter_update", "referenced_meters"]
+__all__ = [
+    "delete_listed",
+    "flow_mod",
+    "flow_update",
+    "listed_meters",
+    "meter_update",
+    "referenced_meters",
+    "source_ports",
+]
 
 _NO_LIMIT: Final = 0xFFFFFFFF
 _MAX_LEN: Final = 65535
@@ -101,6 +109,28 @@ def _action(action: Action) -> Any:
         case "output":
             output = of.ofp_action_output(port=action.value, max_len=_MAX_LEN)
             return of.ofp_action(type=of.OFPAT_OUTPUT, output=output)
+
+
+def delete_listed(logical_device_id: str, flow: Any) -> Any:
+    """The request that takes exactly this flow away, as VOLTHA listed it."""
+    mod = of.ofp_flow_mod(
+        cookie=flow.cookie,
+        table_id=flow.table_id,
+        command=of.OFPFC_DELETE_STRICT,
+        priority=flow.priority,
+        buffer_id=_NO_LIMIT,
+        out_port=_NO_LIMIT,
+        out_group=_NO_LIMIT,
+        match=flow.match,
+        instructions=flow.instructions,
+    )
+    return of.FlowTableUpdate(id=logical_device_id, flow_mod=mod)
+
+
+def source_ports(flows: Any) -> set[int]:
+    """The ports from which listed flows come."""
+    fields = (field.ofb_field for flow in flows.items for field in flow.match.oxm_fields)
+    return {field.port for field in fields if field.type == of.OFPXMT_OFB_IN_PORT}
 
 
 def meter_update(logical_device_id: str, meter: MeterSpec, command: FlowCommand) -> Any:

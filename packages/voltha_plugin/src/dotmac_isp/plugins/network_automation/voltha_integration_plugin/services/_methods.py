@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 __all__ = ["ServiceMethods"]
 
 
+def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """The reports of several stacks as one."""
+    whole: dict[str, Any] = {}
+    for report in reports:
+        for name, value in report.items():
+            if name not in whole:
+                whole[name] = value
+            elif isinstance(value, dict):
+                whole[name] = {key: whole[name].get(key, 0) + count for key, count in value.items()} | {
+                    key: kept for key, kept in whole[name].items() if key not in value
+                }
+            else:
+                whole[name] = whole[name] + value
+    return whole
+
+
 class ServiceMethods:
     """A part of `VolthaIntegrationPlugin`. Devices are ONUs, by serial number or VOLTHA's id."""
 
@@ -94,3 +110,24 @@ class ServiceMethods:
         if device_id is not None:
             return await (await self._stacks.holding(device_id)).desk.list(device_id)
         return [service for work in self._stacks.works for service in await work.desk.list(None)]
+
+    async def plan_services(self, device_id: str | None = None) -> dict[str, Any]:
+        """Compare the stored services (of one OLT or ONU) with VOLTHA and say what would be done, without doing it.
+
+        Gives `checked`, `in_order`, `counts`, the `steps` (what is not in order: `action`, `reason`), `orphans` (flows of this
+        tenant that no service has) and `foreign` (how many flows of whom, by OLT).
+        """
+        if device_id is not None:
+            return await (await self._stacks.holding(device_id)).desk.plan(device_id)
+        return merged([await work.desk.plan(None) for work in self._stacks.works])
+
+    async def reconcile_services(self, device_id: str | None = None, remove_orphans: bool = False) -> dict[str, Any]:
+        """Compare and repair now. Gives what `plan_services` gives, and `repaired`, `failed`, `waiting`, `blocked`.
+
+        Flows of this tenant that no service has are only taken away with `remove_orphans`. Raises `ServiceBusyError` while another
+        host with the same store does the same.
+        """
+        if device_id is not None:
+            work = await self._stacks.holding(device_id)
+            return await work.desk.reconcile(device_id, remove_orphans=remove_orphans)
+        return merged([await work.desk.reconcile(None, remove_orphans=remove_orphans) for work in self._stacks.works])

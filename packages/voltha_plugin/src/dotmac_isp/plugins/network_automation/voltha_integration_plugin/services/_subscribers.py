@@ -89,14 +89,19 @@ class Subscribers:
             raise VolthaError(f"ONU {key.onu_serial} is not in VOLTHA")
         return await self.add(session, onu, key.subscriber_id, service, follower)
 
-    async def suspend(self, session: Session, key: ServiceKey, follower: Follower) -> tuple[StoredService, bool]:
-        """Take a service out of VOLTHA and keep it, with its tags; gives it, and whether anything changed."""
+    async def suspend(
+        self, session: Session, key: ServiceKey, follower: Follower, *, lease: Lease | None = None, again: bool = False
+    ) -> tuple[StoredService, bool]:
+        """Take a service out of VOLTHA and keep it, with its tags; gives it, and whether anything changed.
+
+        With `again` also one that is suspended already, of which something is still there.
+        """
         async with self._locks[f"onu/{key.onu_serial}"]:
             item = await self._require(key, follower)
-            if item.state == "suspended":
+            if item.state == "suspended" and not again:
                 return item, False
             with self._working(key):
-                item = await self._store.save(item.becoming("suspended"))
+                item = await self._store.save(item.becoming("suspended"), lease=lease)
                 owner = self._owner_named(item.owner)
                 await owner.take_out(session, item, follower)
                 await owner.release(session, item)
@@ -124,9 +129,19 @@ class Subscribers:
                 return flows, await owner.release(session, item)
 
     async def repair(
-        self, session: Session, onu: DeviceView, item: StoredService, follower: Follower, *, lease: Lease | None = None
+        self,
+        session: Session,
+        onu: DeviceView,
+        item: StoredService,
+        follower: Follower,
+        *,
+        anew: bool = False,
+        lease: Lease | None = None,
     ) -> StoredService:
-        """Bring a wanted service back to where it should be. What fails stays wanted; raises what went wrong."""
+        """Bring a wanted service back to where it should be, with `anew` by deleting and adding.
+
+        What fails stays wanted; raises what went wrong.
+        """
         key = item.key
         async with self._locks[f"onu/{key.onu_serial}"]:
             item = await self._require(key, follower)
@@ -135,11 +150,8 @@ class Subscribers:
                 # The wish stands first: whatever happens now, somebody takes up from here.
                 item = await self._store.save(item.becoming("adding"), lease=lease)
                 try:
-                    if (
-                        item.place != place
-                        or onu.has_lost_flows
-                        or not await self._added_again(session, item, follower)
-                    ):
+                    anew = anew or item.place != place or onu.has_lost_flows
+                    if anew or not await self._added_again(session, item, follower):
                         item = await self._anew(session, item, place, follower, lease)
                 except VolthaError:
                     await self._store.save(item, done=True, lease=lease)
