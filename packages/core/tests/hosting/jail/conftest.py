@@ -37,6 +37,7 @@ class Attackable(Protocol):
     readiness: jail.Readiness
 
     def attack(self, attack: str, *arguments: Any, **plan: Any) -> dict[str, Any]: ...
+    def attack_online(self, attack: str, *arguments: Any, **plan: Any) -> dict[str, Any]: ...
 
 
 class OrdinaryHost:
@@ -56,7 +57,13 @@ class OrdinaryHost:
         self._lines = self._ours.makefile("rb")
 
     def attack(self, attack: str, *arguments: Any, **plan: Any) -> dict[str, Any]:
-        request = {"attack": attack, "arguments": arguments, **plan}
+        return self._ask("attack", attack, arguments, plan)
+
+    def attack_online(self, attack: str, *arguments: Any, **plan: Any) -> dict[str, Any]:
+        return self._ask("attack_online", attack, arguments, plan)
+
+    def _ask(self, how: str, attack: str, arguments: Any, plan: dict[str, Any]) -> dict[str, Any]:
+        request = {"how": how, "attack": attack, "arguments": arguments, **plan}
         self._ours.sendall(json.dumps(msgspec.to_builtins(request)).encode() + b"\n")
         answer: dict[str, Any] = json.loads(self._lines.readline())
         return answer

@@ -6,6 +6,7 @@ interpreter readable, and answers requests on FD.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -68,6 +69,47 @@ class Host:
         finally:
             cell.close()
 
+    def attack_online(
+        self,
+        attack: str,
+        *arguments: Any,
+        names: dict[str, list[list[str]]] | None = None,
+        advertised: list[str] | None = None,
+        **plan: Any,
+    ) -> dict[str, Any]:
+        """The same with a broker. *names*: name → its answers, the last one for good; others are not known."""
+        plan.setdefault("data_dir", str(self.home / "data" / "tenant_1"))
+        return asyncio.run(self._online(attack, arguments, names or {}, advertised or [], plan))
+
+    async def _online(
+        self,
+        attack: str,
+        arguments: Any,
+        names: dict[str, list[list[str]]],
+        advertised: list[str],
+        plan: dict[str, Any],
+    ) -> dict[str, Any]:
+        async def resolve(host: str, port: int) -> list[str]:
+            if host not in names:
+                raise socket.gaierror(socket.EAI_NONAME, f"{host} is not known")
+            return names[host].pop(0) if len(names[host]) > 1 else names[host][0]
+
+        decisions: list[jail.Decision] = []
+        cell = jail.Cell(jail.JailPlan(label="hostile@tenant_1", **plan), self.home)
+        ours, theirs = jail.egress_pair()
+        broker = jail.Broker(cell.plan, ours, decided=decisions.append, resolve=resolve)
+        if advertised:
+            broker.allow_advertised(*advertised)
+        try:
+            with theirs:
+                going = await asyncio.to_thread(self.start, cell, attack, *arguments, egress=theirs)
+            await broker.start(going.child)
+            told = await asyncio.to_thread(going.told)
+            return {**told, "decisions": msgspec.to_builtins(decisions), "relayed": broker.relayed_bytes}
+        finally:
+            await broker.close()
+            cell.close()
+
 
 class Attack:
     """An attack that goes on."""
@@ -128,9 +170,12 @@ def main() -> None:
     with requests.makefile("rb") as lines:
         for line in lines:
             request = json.loads(line)
-            limits = msgspec.convert(request.pop("limits", {}), jail.JailLimits)
-            attack, arguments = request.pop("attack"), request.pop("arguments")
-            requests.sendall(json.dumps(host.attack(attack, *arguments, limits=limits, **request)).encode() + b"\n")
+            for name, kind in (("limits", jail.JailLimits), ("endpoints", tuple[jail.Endpoint, ...])):
+                if name in request:
+                    request[name] = msgspec.convert(request[name], kind)
+            attack = getattr(host, request.pop("how"))
+            told = attack(request.pop("attack"), *request.pop("arguments"), **request)
+            requests.sendall(json.dumps(told).encode() + b"\n")
     host.close()
 
 

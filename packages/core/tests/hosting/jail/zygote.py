@@ -18,6 +18,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 import attacks
+import clients
 
 from dotmac_isp.plugins.core.hosting import jail
 
@@ -54,7 +55,7 @@ def run(request: dict, fds: list[int]) -> None:
         report = jail.lock_down(plan)
         told.sendall(msgspec.json.encode(report) + b"\n")
         try:
-            attack = getattr(attacks, request["attack"])
+            attack = getattr(attacks, request["attack"], None) or getattr(clients, request["attack"])
             egress = socket.socket(fileno=fds[1]) if len(fds) > 1 else None
             if egress is not None:
                 jail.install_egress(egress, plan, report)

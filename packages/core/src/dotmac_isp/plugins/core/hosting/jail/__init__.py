@@ -6,18 +6,23 @@ the jailed process, the rest in the supervisor. What a machine cannot enforce is
 
 from __future__ import annotations
 
+from ._broker import Broker, Decision
 from ._cell import Cell
+from ._egress import grpc_target, install_egress
 from ._ending import Ending, ExitReason
 from ._judgement import GUARANTEES, Guarantee, IsolationReport, Strength, without_a_jail
 from ._lockdown import lock_down
 from ._plan import ChildReport, Endpoint, JailLimits, JailPlan, Readiness, Usage
 from ._prepare import fork, prepare
 from ._sweep import sweep
+from ._wire import egress_pair
 
 __all__ = [
     "GUARANTEES",
+    "Broker",
     "Cell",
     "ChildReport",
+    "Decision",
     "Ending",
     "Endpoint",
     "ExitReason",
@@ -28,7 +33,10 @@ __all__ = [
     "Readiness",
     "Strength",
     "Usage",
+    "egress_pair",
     "fork",
+    "grpc_target",
+    "install_egress",
     "lock_down",
     "prepare",
     "sweep",
