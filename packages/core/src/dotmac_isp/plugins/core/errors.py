@@ -22,6 +22,7 @@
     │   ├── LicenceError
     │   ├── CircuitOpenError
     │   ├── DeadlineError
+    │   ├── ProcessEndedError         the instance's own process ended meanwhile
     │   └── HookError                 a hook that nobody answered and somebody failed
     └── StorageError
         ├── StorageConflictError      the document changed meanwhile
@@ -58,6 +59,7 @@ __all__ = [
     "NotReady",
     "PermissionDeniedError",
     "PluginError",
+    "ProcessEndedError",
     "ReloadError",
     "SecretError",
     "SecretMissingError",
@@ -203,6 +205,14 @@ class CircuitOpenError(CallError):
 
 class DeadlineError(CallError, TimeoutError):
     """The call did not end before its deadline and was cancelled."""
+
+
+class ProcessEndedError(CallError):
+    """The process of a jailed instance ended before it answered. `reason` says why: out of memory, a signal, an exit code."""
+
+    def __init__(self, message: str, *, reason: str = "", remedy: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(message, remedy=remedy)
 
 
 class HookError(CallError):

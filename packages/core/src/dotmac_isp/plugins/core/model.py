@@ -138,6 +138,8 @@ class FailureKind(enum.Enum):
     CREDENTIALS = "credentials refused"
     CONFIGURATION = "configuration"
     NOT_ACTIVE = "not active"
+    #: The process of a jailed instance ended meanwhile.
+    PROCESS_ENDED = "process ended"
 
 
 class InstanceRef(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ._discover import GROUP, Discovery, InstalledPlugin, Problem, discover
+from ._hosting import EndpointRule, Hosting, HostingLimits, endpoints_of, in_bytes
 from ._load import load_class, load_provider, load_settings_model
 from ._manifest import API_VERSION, Feature, Manifest, SecretNames, read_manifest
 
@@ -13,12 +14,17 @@ __all__ = [
     "API_VERSION",
     "GROUP",
     "Discovery",
+    "EndpointRule",
     "Feature",
+    "Hosting",
+    "HostingLimits",
     "InstalledPlugin",
     "Manifest",
     "Problem",
     "SecretNames",
     "discover",
+    "endpoints_of",
+    "in_bytes",
     "load_class",
     "load_provider",
     "load_settings_model",

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ManifestError
 from ..model import PluginInfo, SecurityLevel
+from ._hosting import Hosting
 from ._shape import dotted, find_fault, shown
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     after: tuple[PluginId, ...] = ()
     secrets: SecretNames = SecretNames()
     features: dict[str, Feature] = {}
+    hosting: Hosting = Hosting()
 
     @property
     def needs_licence(self) -> bool:

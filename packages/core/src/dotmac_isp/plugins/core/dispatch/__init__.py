@@ -8,6 +8,7 @@ from ._handle import Method, public_methods
 from ._hold import Hold
 from ._member import Member, Seat
 from ._registry import TenantRegistry
+from ._stream import Stream, StreamMethod, is_stream
 
 __all__ = [
     "Failed",
@@ -19,10 +20,13 @@ __all__ = [
     "Pending",
     "PluginRelay",
     "Seat",
+    "Stream",
+    "StreamMethod",
     "TenantHooks",
     "TenantRegistry",
     "error_of",
     "fill_context",
+    "is_stream",
     "kind_of",
     "next_request_id",
     "public_methods",

@@ -23,6 +23,7 @@ from ..errors import (
     NotReady,
     PermissionDeniedError,
     PluginError,
+    ProcessEndedError,
     SecretError,
     SecretMissingError,
 )
@@ -55,6 +56,7 @@ _KINDS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
     (ConfigurationError, FailureKind.CONFIGURATION),
     (PermissionDeniedError, FailureKind.PERMISSION),
     (asyncio.CancelledError, FailureKind.CANCELLED),
+    (ProcessEndedError, FailureKind.PROCESS_ENDED),
     ((PluginError, ValueError), FailureKind.REQUEST),
     (Exception, FailureKind.ERROR),
 )
@@ -79,7 +81,9 @@ def kind_of(error: BaseException) -> FailureKind:
 
 
 def wrong_arguments(error: TypeError) -> bool:
-    """Whether the call itself raised it: no frame of the plugin's is in the traceback."""
+    """Whether the call itself raised it: no frame of the plugin's is in the traceback, here or in its own process."""
+    if getattr(error, "dotmac_mismatch", False):
+        return True
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

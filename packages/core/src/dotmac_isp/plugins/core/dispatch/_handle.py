@@ -33,10 +33,7 @@ def public_methods(kind: type) -> list[str]:
     return sorted(
         name
         for name in dir(kind)
-        if not name.startswith("_")
-        and name not in _RESERVED
-        and inspect.isfunction(inspect.getattr_static(kind, name))
-        and not inspect.isasyncgenfunction(inspect.getattr_static(kind, name))
+        if not name.startswith("_") and name not in _RESERVED and inspect.isfunction(inspect.getattr_static(kind, name))
     )
 
 

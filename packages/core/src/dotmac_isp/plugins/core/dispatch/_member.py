@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ..model import Failure, InstanceRef
     from ..telemetry import CallStats, InstanceMetrics
     from ._hold import Hold
+    from ._stream import Stream
 
 __all__ = ["Member", "Seat"]
 
@@ -30,6 +32,7 @@ class Member:
         "permissions",
         "ref",
         "replaced",
+        "streams",
         "until",
         "why_not",
     )
@@ -54,6 +57,8 @@ class Member:
         #: Whether calls may pass; otherwise `why_not` says why they may not.
         self.accepting = True
         self.why_not = ""
+        #: Streams that somebody reads; they end with the instance.
+        self.streams: Final[weakref.WeakSet[Stream]] = weakref.WeakSet()
         #: Calls under way that suspended; an instance that stops waits for them.
         self.calls = 0
         #: The latest deadline of a call that suspended (monotonic time).

@@ -183,12 +183,13 @@ class Fence:
     def enter(self) -> Any:
         """Make a parked task the current one, for several `begin`s without an `await` between them. Give the result to `leave`.
 
-        Must be called from within a task of the fence's loop.
+        Called from within a task or a callback of the fence's loop.
         """
         caller = asyncio.current_task(self._loop)
         runner = self._parked.pop() if self._parked else Running(self._loop)  # `begin` looks whether it is spoiled
         before, self._ready = self._ready, runner
-        _leave_task(self._loop, caller)  # type: ignore[arg-type]  # there is a current task
+        if caller is not None:
+            _leave_task(self._loop, caller)
         _enter_task(self._loop, runner.task)
         return caller, before
 
@@ -199,7 +200,8 @@ class Fence:
         assert runner is not None  # noqa: S101 - begin puts one back
         self._ready = before
         _leave_task(self._loop, runner.task)
-        _enter_task(self._loop, caller)
+        if caller is not None:
+            _enter_task(self._loop, caller)
         self._parked.append(runner)
 
     def begin(

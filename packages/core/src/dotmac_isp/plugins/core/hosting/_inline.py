@@ -89,8 +89,16 @@ class InlineAPI:
         return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), []
 
     def count_licensed(self, limit: str, amount: int) -> None:
-        if (why := self._count_licensed(limit, amount)) is not None:
+        if (why := self.refuse_count(limit, amount)) is not None:
             raise LicenceError(why)
+
+    def refuse_count(self, limit: str, amount: int) -> str | None:
+        """Count as `count_licensed` does; why it cannot be, or `None`."""
+        return self._count_licensed(limit, amount)
+
+    def report(self, scope: CallScope, error: BaseException) -> None:
+        """Something of the plugin's own failed that nobody waits for."""
+        self._report(scope, error)
 
     def secret_changed(self, name: str, tenant_id: str | None) -> None:
         if self._secret_changed is None:

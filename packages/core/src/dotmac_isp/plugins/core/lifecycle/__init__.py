@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._blueprint import Blueprint, instance_folder, provides_secrets
 from ._house import House, Tenant
 from ._instance import Instance
+from ._life import Life
 from ._states import StateMachine, StateRecord
 from ._status import InstanceStatus
 from ._whole import to_the_end, wait_out
@@ -14,6 +15,7 @@ __all__ = [
     "House",
     "Instance",
     "InstanceStatus",
+    "Life",
     "StateMachine",
     "StateRecord",
     "Tenant",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ..discovery import InstalledPlugin
-    from ..dispatch import Hold, Member, Method
+    from ..dispatch import Hold, Member, Method, StreamMethod
     from ..errors import PluginError
     from ..model import Failure
     from ..secrets import InstanceSecrets
@@ -115,7 +115,13 @@ class InstanceBase(ABC):
     @property
     def running_tasks(self) -> int:
         """How many tasks its code has running."""
-        return sum(len(life.member.owner.running()) for life in (self._life, *self._retiring))
+        return sum(life.tasks for life in (self._life, *self._retiring))
+
+    @property
+    def isolation(self) -> dict[str, Any]:
+        """Where it runs and what keeps it apart; empty while it is nowhere."""
+        host = self._life.host
+        return {} if host is None or not self.loaded else host.isolation
 
     def status(self) -> InstanceStatus:
         """Everything that a person may want to know about it."""
@@ -138,10 +144,11 @@ class InstanceBase(ABC):
             switched_off=self.switched_off,
             notes=tuple(self.notes.values()),
             tasks=self.running_tasks,
+            isolation=self.isolation,
             history=tuple(self._states.history),
         )
 
-    def method(self, name: str) -> Method:
+    def method(self, name: str) -> Method | StreamMethod:
         """A public method of the plugin, to be called through the gate. Raises `AttributeError` with the names there are."""
         if not self.loaded:
             raise LifecycleError(f"{self.ref} is {self.state.value} ({self.reason}); it has no methods to call")
@@ -154,6 +161,7 @@ class InstanceBase(ABC):
         life.member.accepting = False
         life.member.why_not = f"it takes no calls: {self.state.value}: {self.reason}"
         life.member.on_strike = functools.partial(self._struck, life)
+        life.on_exit = functools.partial(self._exited, life)
         return life
 
     @abstractmethod
@@ -167,6 +175,10 @@ class InstanceBase(ABC):
     @abstractmethod
     def _struck(self, life: Life, failure: Failure) -> None:
         """Calls to this life fail too often."""
+
+    @abstractmethod
+    def _exited(self, life: Life, reason: str) -> None:
+        """The process of this life ended by itself."""
 
     def _move(self, state: PluginState, reason: str) -> None:
         reason = self._house.redact(reason)

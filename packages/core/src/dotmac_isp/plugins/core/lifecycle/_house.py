@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from ..discovery import InstalledPlugin
     from ..dispatch import Gate, TenantRegistry
     from ..health import Limits
-    from ..hosting import Fence, TaskKeeper
+    from ..hosting import Fence, Host, TaskKeeper
     from ..secrets import SecretChain
     from ..telemetry import Telemetry
     from ._blueprint import Blueprint
     from ._instance import Instance
+    from ._life import Life
 
 __all__ = ["House", "Tenant"]
 
@@ -63,6 +64,9 @@ class House(Protocol):
     def hooks_without(self, tenant_id: str | None, plugin_id: str) -> HookRelay: ...
     def relay_for(self, tenant_id: str | None, plugin_id: str) -> HookRelay:
         """The hooks that a plugin may call itself."""
+
+    def host_for(self, life: Life) -> Host:
+        """Where this life of the instance is to be. Raises what speaks against it."""
 
     def registry_of(self, tenant_id: str | None) -> TenantRegistry: ...
     def report(self, scope: CallScope, error: BaseException) -> None: ...

@@ -167,7 +167,7 @@ class Instance(TakeOver):
         self.settings = new
         if not changes or api is None:
             return changes, False
-        api.settings = new.model
+        await self._life.change_settings(new)
         if self.state is not _S.ACTIVE:
             # What is suspended or held back stays so; its next start makes the object anew.
             await to_the_end(self._release())

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from ..discovery import load_class
-from ..dispatch import Member, Method, public_methods
+from ..dispatch import Member, Method, StreamMethod, is_stream, public_methods
 from ..errors import StepError
 from ..health import Breaker
 from ..hosting import InlineAPI
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..base import BasePlugin
+    from ..hosting import Host
     from ..model import InstanceRef
+    from ..settings import ResolvedSettings
     from ._blueprint import Blueprint
     from ._house import House
 
@@ -43,17 +44,21 @@ class Life:
         house: House,
         blueprint: Blueprint,
         *,
-        successor: Callable[[str], Method],
+        successor: Callable[[str], Any],
         begun: bool = True,
     ) -> None:
         self.ref: Final = ref
         self.blueprint: Final = blueprint
         self._house: Final = house
         self._successor: Final = successor
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, Method | StreamMethod] = {}
         self.api: InlineAPI | None = None
+        #: Where the object is.
+        self.host: Host | None = None
         self.object: BasePlugin | None = None
         self._at_work = False
+        #: Called when that place is gone without having been asked, with the reason.
+        self.on_exit: Callable[[str], None] | None = None
         #: It was released, and is never made again.
         self.ended = False
         limits, manifest = house.limits, blueprint.plugin.manifest
@@ -81,7 +86,9 @@ class Life:
     async def make(self) -> None:
         """Make the object and let it prepare. Raises `StepError`, `DiscoveryError`, or what the plugin raised on purpose."""
         self.api = self._make_api()
-        self.object = await self.steps.make(load_class(self.blueprint.plugin), self.api)
+        self.host = self._house.host_for(self)
+        self.host.prepare()
+        self.object = await self.steps.make(self.host, self.api)
         await self.steps.run(self.object, "initialize", self._house.limits.initialize)
         self._check_hooks()
 
@@ -96,9 +103,11 @@ class Life:
             return
         self._at_work = False
         limit = self._house.limits.deactivate
+        self._end_streams(self.member.why_not)
         await self.steps.drain(limit)
-        await self.steps.attempt(self.object, "deactivate", limit)
-        await self.steps.end_tasks()
+        if not self.gone:
+            await self.steps.attempt(self.object, "deactivate", limit)
+        await self.steps.end_tasks(self.host)
 
     async def release(self) -> None:
         """Run the cleanups, last registered first, then the plugin's own; end its tasks. Whatever fails is reported."""
@@ -107,13 +116,37 @@ class Life:
         api, self.api = self.api, None
         plugin, self.object = self.object, None
         limit = self._house.limits.cleanup
-        if api is not None:
-            await self.steps.attempt(api, "run_cleanups", limit)
-        if plugin is not None:
+        host = self.host
+        if host is not None and not self.gone:
+            await self.steps.attempt(host, "run_cleanups", limit)
+        if plugin is not None and not self.gone:
             await self.steps.attempt(plugin, "cleanup", limit)
-        await self.steps.end_tasks()
+        await self.steps.end_tasks(host)
+        if host is not None:
+            await host.close()
         if api is not None:
             api.ended = True
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks its code has running, here or in a process of its own."""
+        return len(self.member.owner.running()) + (0 if self.host is None else self.host.tasks)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the place of the object is not there any more."""
+        return self.host is not None and self.host.gone
+
+    async def change_settings(self, settings: ResolvedSettings) -> None:
+        """The object's `api.settings` are these from now on."""
+        if self.api is not None and self.host is not None:
+            self.api.settings = settings.model
+            await self.host.change_settings(settings.model)
+
+    def exited(self, reason: str) -> None:
+        """The place of the object is gone."""
+        if self.on_exit is not None:
+            self.on_exit(reason)
 
     # another life takes over
 
@@ -135,6 +168,7 @@ class Life:
 
     async def retire(self) -> None:
         """After `give_way`: let the calls under way end, each at its own deadline at the latest, then end the life."""
+        self._end_streams("another object has taken its instance's place")
         left = self.member.until - time.monotonic()
         await self.steps.drain(max(left, self._house.limits.deactivate))
         self.member.accepting = False
@@ -142,9 +176,13 @@ class Life:
         await self.deactivate()
         await self.release()
 
+    def _end_streams(self, why: str) -> None:
+        for stream in list(self.member.streams):
+            stream.end(why)
+
     # its methods
 
-    def method(self, name: str) -> Method:
+    def method(self, name: str) -> Method | StreamMethod:
         """A public method of the object, to be called through the gate. Raises `AttributeError` with the names there are."""
         found = self._methods.get(name)
         if found is not None:
@@ -152,7 +190,9 @@ class Life:
         names = public_methods(type(self.object))
         if name not in names:
             raise AttributeError(f"{self.ref.plugin_id} has no public method {name!r}; it has {', '.join(names)}")
-        found = self._methods[name] = Method(self._house.gate, self.member, name, getattr(self.object, name))
+        function = getattr(self.object, name)
+        kind = StreamMethod if is_stream(function) else Method
+        found = self._methods[name] = kind(self._house.gate, self.member, name, function)
         return found
 
     def hand_over_methods(self) -> None:

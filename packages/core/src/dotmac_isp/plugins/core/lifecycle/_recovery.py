@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ..dispatch import kind_of
-from ..errors import NotReady
+from ..errors import NotReady, ProcessEndedError
 from ..hosting import told
 from ..model import Failure, FailureKind, PluginState
 from ._base import InstanceBase
@@ -104,6 +104,20 @@ class Recovery(InstanceBase):
         if self._give_up.enough():
             reason = f"gave up after {self._house.limits.give_up_failures} failures; the last: {failure}"
             self._house.run(self._stop_for(failure, _S.DISABLED, reason, life=life), name=f"give up {self.ref}")
+
+    def _exited(self, life: Life, reason: str) -> None:
+        """Its process ended by itself: stop, and begin anew as after any failure."""
+        if life is self._life:
+            self._house.run(self._after_exit(life, reason), name=f"process of {self.ref} ended")
+
+    async def _after_exit(self, life: Life, reason: str) -> None:
+        async with self.lock:
+            if life is not self._life or self.state not in {_S.ACTIVE, _S.INITIALIZED}:
+                return  # a step was under way, and has failed of it
+            _LOG.error("%s: its process ended: %s", self.ref, reason)
+            await self.deactivate(f"its process ended: {reason}")
+            await self._recover("process", ProcessEndedError(f"its process ended: {reason}", reason=reason))
+        await self._fell()
 
     async def _stop_for(
         self, failure: Failure, state: PluginState, reason: str, *, barred: bool = False, life: Life | None = None

@@ -34,6 +34,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     #: What an operator should know beside the state: a reload that was not taken, a version that waits for a restart of the host.
     notes: tuple[str, ...] = ()
     tasks: int
+    #: Where it runs (`mode`), and what keeps it apart: each guarantee, how far it holds, by what, and what is missing.
+    isolation: dict[str, Any]
     history: tuple[StateRecord, ...]
 
     def as_dict(self) -> dict[str, Any]:

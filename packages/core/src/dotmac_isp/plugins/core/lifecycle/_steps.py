@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..dispatch import Failed, Member, Seat, next_request_id
-from ..errors import ConfigurationError, CredentialsRefused, NotReady, StepError
+from ..errors import ConfigurationError, CredentialsRefused, DiscoveryError, NotReady, StepError
 from ..health import Breaker
 from ..model import PluginContext
 
 if TYPE_CHECKING:
     from ..base import BasePlugin
-    from ..hosting import InlineAPI
+    from ..hosting import Host, InlineAPI
     from ._house import House
 
 __all__ = ["StepRunner"]
@@ -37,12 +37,12 @@ class StepRunner:
             member.ref, breaker=Breaker(_NEVER, 0.0), metrics=member.metrics, owner=member.owner
         )
 
-    async def make(self, kind: type[BasePlugin], api: InlineAPI) -> BasePlugin:
-        """Make the plugin's object. Raises `StepError` when its constructor fails."""
-        made = await self._outcome(lambda: [kind(api)], "construct", self._house.limits.initialize)
+    async def make(self, host: Host, api: InlineAPI) -> BasePlugin:
+        """Make the plugin's object where it is to live. Raises `StepError` when its constructor fails, `DiscoveryError`."""
+        made = await self._outcome(lambda: host.make(api), "construct", self._house.limits.initialize)
         if isinstance(made, Failed):
             raise self._error("construct", made)
-        plugin: BasePlugin = made[0]
+        plugin: BasePlugin = made
         return plugin
 
     async def run(self, target: object, step: str, limit: float) -> None:
@@ -79,16 +79,26 @@ class StepRunner:
             raise self._error(hook, outcome)
         return outcome
 
-    async def end_tasks(self) -> None:
-        """End the instance's tasks; those that ignore it are named."""
+    async def end_tasks(self, host: Host | None) -> None:
+        """End the instance's tasks, also those in a process of its own; those that ignore it are named."""
         ref = self._member.ref
         patience = self._house.limits.cancellation
-        for task in await self._member.owner.end(patience=patience):
-            detail = f"{task.get_name()} ignores its cancellation since {patience:g} s"
+        ignoring = [] if host is None else await self._end_remote_tasks(host, patience)
+        ignoring += [task.get_name() for task in await self._member.owner.end(patience=patience)]
+        for name in ignoring:
+            detail = f"{name} ignores its cancellation since {patience:g} s"
             _LOG.error("%s: %s", ref, detail)
             self._house.audit.record(
                 "task", "ignores cancellation", detail=detail, plugin_id=ref.plugin_id, tenant_id=ref.tenant_id
             )
+
+    async def _end_remote_tasks(self, host: Host, patience: float) -> list[str]:
+        try:
+            async with asyncio.timeout(2 * patience):
+                return await host.end_tasks(patience)
+        except TimeoutError:
+            _LOG.warning("%s: its process does not end its tasks; they end with it", self._member.ref)
+            return []
 
     async def _outcome(self, function: Any, step: str, limit: float) -> Any:
         seat = Seat(self._member, step, function)
@@ -112,7 +122,7 @@ class StepRunner:
 
     def _error(self, step: str, failed: Failed) -> BaseException:
         cause = failed.cause
-        if isinstance(cause, (NotReady, CredentialsRefused, ConfigurationError)):
+        if isinstance(cause, (NotReady, CredentialsRefused, ConfigurationError, DiscoveryError)):
             return cause
         error = StepError(
             f"{self._member.ref}: {step} failed: {failed.failure.error_type}: {failed.failure.message}",

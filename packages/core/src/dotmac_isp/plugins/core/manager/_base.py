@@ -334,6 +334,11 @@ class ManagerBase:
         )
         return resolve(plugin.id, model, layers=layers)
 
+    def _environment_of(self, ref: InstanceRef) -> str | None:
+        """The deployment scenario of an instance."""
+        instance = self._find(ref)
+        return self.environment if instance is None else instance.environment or self.environment
+
     def _dependants(self, ref: InstanceRef) -> list[Instance]:
         """The tenant's instances that require this one, those that must stop first first."""
         tenant = self._house.tenant(ref.tenant_id)

@@ -19,6 +19,7 @@ from ..model import InstanceRef, tenant_label
 from ..secrets import EnvironmentSecrets, FileSecrets, Redactor, SecretChain
 from ..storage import open_storage
 from ..telemetry import Telemetry
+from ._hosts import Hosts
 from ._secrets import SECRET_ORDER, PluginSecrets, in_order
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from ..audit import AuditOptions
     from ..discovery import InstalledPlugin
     from ..health import Limits
+    from ..hosting import Host, IsolationPolicy
     from ..licensing import LicenceBook
-    from ..lifecycle import Blueprint, Instance
+    from ..lifecycle import Blueprint, Instance, Life
     from ..permissions import Authoriser
     from ..secrets import SecretProvider
+    from ..settings import Configuration
     from ..storage import StorageEngine
 
 __all__ = ["Building", "default_providers"]
@@ -62,6 +65,9 @@ class Building:
         retry: Callable[[Instance], Coroutine[Any, Any, None]],
         fell: Callable[[Instance], Coroutine[Any, Any, None]],
         rotate: Callable[[str, str | None], Coroutine[Any, Any, None]],
+        isolation: Callable[[], IsolationPolicy],
+        configuration: Callable[[], Configuration],
+        environment_of: Callable[[InstanceRef], str | None],
         audit: AuditOptions | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -93,6 +99,9 @@ class Building:
         self.before_activation: Final = before_activation
         self.retry: Final = retry
         self.fell: Final = fell
+        self._hosts: Final = Hosts(
+            self, isolation=isolation, configuration=configuration, environment_of=environment_of
+        )
         self._loop: Final = loop
         self._watch: Final = BlockingWatch(
             loop, self.fence, self.tasks, limit=limits.blocking, report=self._report_blocking
@@ -120,6 +129,7 @@ class Building:
         if self._background:
             await asyncio.wait(self._background, timeout=self.limits.cancellation)
         self._watch.stop()
+        await self._hosts.close()
         left = await self.tasks.end_all(patience=self.limits.cancellation)
         if left:
             _LOG.error("these tasks of plugins outlive the host: %s", ", ".join(task.get_name() for task in left))
@@ -161,6 +171,9 @@ class Building:
         self._registered = [entry for entry in self._registered if entry[1] != name]
         for tenant in self.tenants.values():
             tenant.registry.unregister(name)
+
+    def host_for(self, life: Life) -> Host:
+        return self._hosts.host_for(life)
 
     def registry_of(self, tenant_id: str | None) -> TenantRegistry:
         registry: TenantRegistry = self.tenant(tenant_id).registry

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..dispatch import Method
     from ..lifecycle import Instance, InstanceStatus
     from ..model import InstanceRef, PluginInfo, PluginState
 
@@ -44,9 +43,10 @@ class PluginHandle:
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method by name. Raises what the plugin raised, or a `CallError` of the host."""
-        return await self._find().method(method)(*args, **kwargs)
+        result: Any = self._find().method(method)(*args, **kwargs)
+        return await result
 
-    def __getattr__(self, name: str) -> Method:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return self._find().method(name)

@@ -63,6 +63,9 @@ class PluginManager(ReloadOperations):
             retry=self._retry,
             fell=self._settle_dependants,
             rotate=self._rotated,
+            isolation=lambda: self._trust.isolation,
+            configuration=lambda: self.configuration,
+            environment_of=self._environment_of,
             audit=self._audit_options,
         )
         await building.open(self._storage_url)

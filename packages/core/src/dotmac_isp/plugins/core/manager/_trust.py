@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..discovery import Problem
+from ..errors import ConfigurationError
+from ..hosting import IsolationPolicy, read_isolation
 from ..licensing import CommunityLicences
 from ..permissions import PolicyKeeper
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trust", "permissions_of"]
 
+_LOG: Final = logging.getLogger("dotmac.policy")
 _COMMUNITY: Final = CommunityLicences()
 
 
@@ -47,12 +51,28 @@ class Trust:
         self._peers: Final = peers
         self._keeper: Final = PolicyKeeper(home, level_of=self._level_of)
         self._signed: SignedLicences | None = None
+        self._isolation = IsolationPolicy()
+        self._isolation_of: object = None
 
     def load(self) -> None:
         """Read the policy as the host starts. Raises `ConfigurationError`."""
         self._signed = None
         if self._given is None:
             self._keeper.load()
+            policy = self._isolation_of = self._keeper.policy
+            self._isolation = IsolationPolicy() if policy is None else read_isolation(policy.other, policy.path)
+
+    @property
+    def isolation(self) -> IsolationPolicy:
+        """What the policy says about where instances run. A table that turned bad while the host runs changes nothing."""
+        policy = self._keeper.policy
+        if policy is not None and policy is not self._isolation_of:
+            self._isolation_of = policy
+            try:
+                self._isolation = read_isolation(policy.other, policy.path)
+            except ConfigurationError as error:
+                _LOG.error("what was in force before about isolation stays in force: %s", error)
+        return self._isolation
 
     @property
     def authoriser(self) -> Authoriser:

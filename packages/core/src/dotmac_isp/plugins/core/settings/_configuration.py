@@ -106,6 +106,14 @@ class Configuration:
                 line = file.line_of(("vendor_integrations", plugin_id, "enabled"))
                 yield integration.enabled, str(file.path), line
 
+    def isolation(self, plugin_id: str, environment: str | None) -> tuple[str, str] | None:
+        """Where the scenario lets the plugin run (`inline`, `jailed`), and which file says so; `None`: it does not say."""
+        for file in reversed(self.files):
+            scenario = file.deployment_scenarios.get(environment or "", {}).get(plugin_id)
+            if scenario is not None and isinstance(scenario.isolation, str):
+                return scenario.isolation, f"the scenario {environment!r} of {file.path}"
+        return None
+
     def layers(
         self,
         plugin: InstalledPlugin,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Place = Annotated[str, msgspec.Meta(pattern=r"^(inline|jailed)\Z", description="Write 'inline' or 'jailed'")]
 
 
 class SecurityNeeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +56,8 @@ class ScenarioEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What a deployment scenario says about one plugin."""
 
     enabled: bool | UnsetType = UNSET
+    #: Where its instances run in this scenario: `inline` in the host's process, or `jailed` in processes of their own.
+    isolation: Place | UnsetType = UNSET
     configuration: dict[str, Any] = {}
 
 

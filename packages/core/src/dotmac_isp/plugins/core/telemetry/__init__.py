@@ -6,6 +6,7 @@ The numbers are plain attributes on the way of a call; only the exporter, when s
 from __future__ import annotations
 
 from ._logs import configure_logging
+from ._rate import RateLimit
 from ._recorder import LABEL_SETS
 from ._registry import InstanceMetrics, PluginTotals, Telemetry, TelemetryTotals
 from ._scope_fields import ScopeFilter, instance_logger
@@ -17,6 +18,7 @@ __all__ = [
     "CallStats",
     "InstanceMetrics",
     "PluginTotals",
+    "RateLimit",
     "ScopeFilter",
     "Telemetry",
     "TelemetryTotals",

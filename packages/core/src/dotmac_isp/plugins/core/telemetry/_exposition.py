@@ -55,6 +55,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._calls()
         yield self._states()
+        yield self._egress()
         yield from self._own()
 
     def _calls(self) -> Iterator[Metric]:
@@ -80,6 +81,14 @@ class _Snapshot(Collector):
             for state in PluginState:
                 states.add_sample("dotmac_plugin_state", {**base, "state": state.value}, float(state is instance.state))
         return states
+
+    def _egress(self) -> Metric:
+        egress = Metric("dotmac_plugin_egress", "Connections that jailed instances asked for, by outcome.", "counter")
+        for instance in self._instances:
+            for outcome, count in (("allowed", instance.allowed), ("refused", instance.refused)):
+                if count:
+                    egress.add_sample("dotmac_plugin_egress_total", {**_base(instance), "outcome": outcome}, count)
+        return egress
 
     def _own(self) -> Iterator[Metric]:
         """The plugins' own metrics. Where two plugins want one name for different things, the first one has it."""

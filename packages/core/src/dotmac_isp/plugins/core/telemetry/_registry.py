@@ -41,13 +41,16 @@ class TelemetryTotals(msgspec.Struct):
 class InstanceMetrics:
     """The numbers of one instance: its operations as the gate sees them, and its own metrics."""
 
-    __slots__ = ("operations", "own", "ref", "state")
+    __slots__ = ("allowed", "operations", "own", "ref", "refused", "state")
 
     def __init__(self, plugin_id: str, tenant_id: str | None) -> None:
         self.ref = InstanceRef(plugin_id, tenant_id)
         self.state: PluginState | None = None
         self.operations: dict[str, CallStats] = {}
         self.own = Recorder()
+        #: Connections of a jailed instance that the broker let through, and those that it refused.
+        self.allowed = 0
+        self.refused = 0
 
     def operation(self, name: str) -> CallStats:
         """The numbers of one hook or method. Keep the result: it stays the same object."""
@@ -87,6 +90,14 @@ class Telemetry:
     def set_state(self, plugin_id: str, tenant_id: str | None, state: PluginState) -> None:
         """Note the state of an instance."""
         self.instance(plugin_id, tenant_id).state = state
+
+    def egress(self, plugin_id: str, tenant_id: str | None, *, allowed: bool) -> None:
+        """Count what became of a connection that a jailed instance asked for."""
+        metrics = self.instance(plugin_id, tenant_id)
+        if allowed:
+            metrics.allowed += 1
+        else:
+            metrics.refused += 1
 
     def instances(self) -> list[InstanceMetrics]:
         """All instances, in the order in which they were first seen. Safe to call from another thread."""
