@@ -44,6 +44,7 @@ _HARMLESS: Final = frozenset(
         "ListLogicalDeviceFlowGroups",
         "ReceiveChangeEvents",
         "ListDevicePmConfigs",
+        "GetOnuImages",
         "EnablePort",
         "DisablePort",
         "ListDeviceFlows",
@@ -53,6 +54,11 @@ _HARMLESS: Final = frozenset(
         "ListLogicalDeviceFlows",
         "ListLogicalDeviceMeters",
     }
+)
+
+#: Without ids of ONUs they never answer on an empty VOLTHA, and else mean every ONU (surprise 5).
+_IMAGE_CALLS: Final = frozenset(
+    {"DownloadImageToDevice", "GetImageStatus", "ActivateImage", "CommitImage", "AbortImageUpgradeToDevice"}
 )
 
 #: Values on demand that were seen to be answered, soon, and to end no process (recording 09).
@@ -103,6 +109,8 @@ def admit(rpc: str, request: Any) -> None:
     elif rpc == "Extension/SetExtValue":
         if request.request.WhichOneof("request") not in _SAFE_SETTINGS:
             raise _forbid(rpc, "it is not among the settings that this plugin makes")
+    elif rpc in _IMAGE_CALLS:
+        _check_image(rpc, request)
     elif rpc == "UpdateDevicePmConfigs":
         _check_pm(rpc, request)
     elif rpc not in _HARMLESS:
@@ -115,6 +123,14 @@ def _check_value_request(rpc: str, request: Any) -> None:
         raise _forbid(rpc, f"{kind or 'an empty request'} is not among the values that this plugin asks for")
     if kind in _LABELS and not getattr(getattr(request.request, kind), _LABELS[kind]):
         raise _forbid(rpc, f"{kind} without a port label ends the OLT adapter")
+
+
+def _check_image(rpc: str, request: Any) -> None:
+    if not request.device_id or not all(each.id for each in request.device_id):
+        raise _forbid(rpc, "it names no ONU, so it means all of them or never answers")
+    version = request.image.version if rpc == "DownloadImageToDevice" else request.version
+    if not version:
+        raise _forbid(rpc, "it names no version")
 
 
 def _check_pm(rpc: str, configs: Any) -> None:

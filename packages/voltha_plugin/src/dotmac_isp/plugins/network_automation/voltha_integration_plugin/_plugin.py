@@ -14,6 +14,7 @@ from .devices._methods import DeviceMethods
 from .events._methods import EventMethods
 from .metrics._methods import MetricMethods
 from .services._methods import ServiceMethods
+from .software._methods import SoftwareMethods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,9 @@ _CONNECTION: Final = {
 _STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
 
-class VolthaIntegrationPlugin(DeviceMethods, ServiceMethods, EventMethods, MetricMethods, NetworkAutomationPlugin):
+class VolthaIntegrationPlugin(
+    DeviceMethods, ServiceMethods, EventMethods, MetricMethods, SoftwareMethods, NetworkAutomationPlugin
+):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
     `device_id` and `parent_device_id` are VOLTHA's ids or serial numbers; serial numbers stay the same when an ONU is

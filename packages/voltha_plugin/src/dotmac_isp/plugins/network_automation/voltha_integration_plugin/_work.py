@@ -23,6 +23,7 @@ from .metrics._collect import collect, count_devices
 from .metrics._control import MetricControl
 from .services._desk import ServiceDesk
 from .services._stored import check_subscriber_id
+from .software._control import SoftwareControl
 from .topology._reads import read_ports
 from .topology._tree import build_topology
 
@@ -65,6 +66,9 @@ class Work:
         self.desk: Final = ServiceDesk(api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell)
         self._store: Final = self.desk.store
         self.values: Final = MetricControl(api, session=lambda: self.session, locks=self._locks)
+        self.software: Final = SoftwareControl(
+            api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._events = self._make_events()
         self._former_calls: dict[str, int] = {}
@@ -87,6 +91,7 @@ class Work:
             )
         await self._store.load()
         await self.devices.admissions.load()
+        await self.software.load()
         self._monitor.devices = await self.session.devices()
         await self._events.start()
         self._begin_tasks()
@@ -119,6 +124,7 @@ class Work:
 
     async def stop(self, grace: float) -> None:
         """Stop watching and end the channel; calls under way get `grace` seconds."""
+        await self.software.stop()
         await self._stop_tasks()
         await self.session.client.close(grace)
 

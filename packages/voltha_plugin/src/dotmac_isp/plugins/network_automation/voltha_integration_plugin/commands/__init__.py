@@ -10,6 +10,7 @@ import typer
 from ._devices import add_device_commands
 from ._metrics import add_metric_commands
 from ._network import add_network_commands
+from ._software import add_software_commands
 from ._subscribers import add_subscriber_commands
 
 __all__ = ["app"]
@@ -19,3 +20,4 @@ add_device_commands(app)
 add_subscriber_commands(app)
 add_network_commands(app)
 add_metric_commands(app)
+add_software_commands(app)
