@@ -104,6 +104,36 @@ def memory_bomb(plan, size: int) -> str:
         return "MemoryError"
 
 
+def memory_bomb_shared(plan, size: int) -> str:
+    """Memory that is shared is no data of a process; RLIMIT_DATA does not count it."""
+    held = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, 4096):
+        held[at] = 1
+    time.sleep(5)
+    return "got it all"
+
+
+def memory_bomb_of_children(plan, size: int) -> str:
+    """Each child stays within the limit; together they do not."""
+    for _ in range(4):
+        if os.fork() == 0:
+            hoard = b"x" * size
+            time.sleep(10)
+            os._exit(len(hoard) % 2)
+    time.sleep(5)
+    return "got it all"
+
+
+def memory_file(plan, size: int) -> str:
+    """A file in memory belongs to no process's data either."""
+
+    def fill() -> int:
+        fd = os.memfd_create("x")
+        return sum(os.write(fd, b"x" * (1 << 20)) for _ in range(size >> 20))
+
+    return outcome(fill)
+
+
 def fork_bomb(plan, most: int) -> dict[str, Any]:
     born = 0
     why = "all born"
@@ -134,6 +164,19 @@ def busy(plan, seconds: float) -> dict[str, float]:
     while time.monotonic() - began < seconds:
         pass
     return {"cpu": time.process_time() - used, "wall": time.monotonic() - began}
+
+
+def busy_together(plan, seconds: float, processes: int) -> float:
+    """Processor time of several busy children, over the time that passed."""
+    began = time.monotonic()
+    for _ in range(processes):
+        if os.fork() == 0:
+            busy(plan, seconds)
+            os._exit(0)
+    for _ in range(processes):
+        os.wait()
+    used = os.times()
+    return (used.children_user + used.children_system) / (time.monotonic() - began)
 
 
 def fill_file(plan, size: int) -> dict[str, Any]:

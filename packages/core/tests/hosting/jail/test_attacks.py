@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -104,6 +104,37 @@ def test_a_fork_bomb_is_held(host: Attackable) -> None:
 
 def test_threads_count_as_processes(host: Attackable) -> None:
     assert host.attack("thread_bomb", 200, limits=jail.JailLimits(processes=20))["result"] < 20
+
+
+@pytest.mark.parametrize("bomb", ["memory_bomb", "memory_bomb_shared", "memory_bomb_of_children", "memory_file"])
+def test_a_memory_bomb_is_held_and_named(host: Attackable, bomb: str) -> None:
+    limit, size = 96 * MEBIBYTE, 60 * MEBIBYTE if bomb.endswith("children") else 400 * MEBIBYTE
+    told = host.attack(bomb, size, limits=jail.JailLimits(memory=limit, file_size=0))
+    if told["result"] is None:
+        assert told["exit"]["kind"] == "out of memory"
+        assert f"{limit // MEBIBYTE} MiB" in told["exit"]["text"]
+    else:
+        # Without a control group the process itself is told that there is no more.
+        assert host.readiness.namespaces[0] == "user"
+        assert told["result"] in {"MemoryError", "EPERM"}
+    peak = told["usage"]["memory_peak"]
+    assert peak is None or peak <= limit * 1.1
+
+
+def test_a_full_disk_is_noticed_and_named(host: Attackable) -> None:
+    told = host.attack("fill_disk", 1000, MEBIBYTE, limits=jail.JailLimits(disk=8 * MEBIBYTE))
+    assert told["result"] is None
+    assert told["exit"]["kind"] == "disk full"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [("busy", 4.0), ("busy_together", 4.0, 3)])
+def test_a_busy_loop_gets_its_share_of_a_processor(host: Attackable, attack: tuple[Any, ...]) -> None:
+    told = host.attack(*attack, limits=jail.JailLimits(cpu=0.2))
+    result = told["result"]
+    share = result["cpu"] / result["wall"] if attack[0] == "busy" else result
+    assert 0.18 <= share <= 0.22
+    assert told["usage"]["throttled_seconds"] > 1
 
 
 def test_a_large_file_is_refused(host: Attackable) -> None:

@@ -23,6 +23,7 @@ METADATA: Final = frozenset(
 THIS_HOST: Final = ipaddress.ip_network("0.0.0.0/8")
 #: IPv4 addresses in IPv6 clothes, besides the mapped and 6to4 ones that Python knows (RFC 6052, RFC 8215).
 TRANSLATED: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+UNSPECIFIED_AND_LOOPBACK: Final = ipaddress.IPv6Address("::1")
 COMPATIBLE: Final = ipaddress.ip_network("::/96")
 LOW_32: Final = 0xFFFFFFFF
 LARGEST_PORT: Final = 65535
@@ -95,7 +96,7 @@ def _inside(address: Address) -> list[Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return []
     found: list[Address] = [one for one in (address.ipv4_mapped, address.sixtofour) if one is not None]
-    if any(address in network for network in (*TRANSLATED, COMPATIBLE)):
+    if address > UNSPECIFIED_AND_LOOPBACK and any(address in network for network in (*TRANSLATED, COMPATIBLE)):
         found.append(ipaddress.IPv4Address(int(address) & LOW_32))
     return found
 

@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -19,10 +20,13 @@ from ._group import CellGroup
 from ._identity import CellRecord, ProcessIdentity, write_record
 from ._judgement import IsolationReport, judge
 from ._users import UserPool, give_to
+from ._watchdog import Watchdog, cpu_seconds, disk_usage, family, resident
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from ._cgroups import Hierarchy
-    from ._plan import ChildReport, JailPlan, Usage
+    from ._plan import ChildReport, JailLimits, JailPlan, Usage
 
 __all__ = ["Cell", "cells_dir", "host_group"]
 
@@ -37,11 +41,15 @@ def host_group(home: str | Path) -> str:
     return f"dotmac-{zlib.crc32(os.fsencode(os.path.realpath(home))):08x}"
 
 
+N = TypeVar("N", int, float)
+
+
 class _Machine:
     """What is found once and used by every cell of this process."""
 
     hierarchies: list[Hierarchy] | None = None
     users: Final[dict[str, UserPool]] = {}
+    watchdog: Final = Watchdog()
 
     @classmethod
     def groups(cls) -> list[Hierarchy]:
@@ -81,6 +89,7 @@ class Cell:
             self.plan: Final = msgspec.structs.replace(
                 plan, home=where, cell_id=self.id, cell_dir=str(self.dir), uid=self._uid, gid=self._uid, cgroup=held
             )
+            self.kinds: Final = self._to_watch()
             self._write_record()
         except BaseException:
             self.close()
@@ -108,6 +117,25 @@ class Cell:
             ),
         )
 
+    def _to_watch(self) -> frozenset[str]:
+        """What no control group limits."""
+        limits = self.plan.limits
+        wanted = {"memory": limits.memory, "cpu": limits.cpu, "disk": limits.disk if self.plan.data_dir else 0}
+        watched = {name for name, limit in wanted.items() if limit and name not in self.plan.cgroup}
+        return frozenset(watched | ({"kills"} if self._group.version.get("memory") == 1 else set()))
+
+    def memory_kills(self) -> int:
+        """How many of its processes the kernel ended because its memory was used up."""
+        return self._group.memory_kills() if "memory" in self.plan.cgroup else 0
+
+    @property
+    def limits(self) -> JailLimits:
+        return self.plan.limits
+
+    @property
+    def data_dir(self) -> str | None:
+        return self.plan.data_dir
+
     @property
     def pid(self) -> int | None:
         """The jailed process, once it was adopted."""
@@ -118,6 +146,7 @@ class Cell:
         self._pidfd = os.pidfd_open(pid)
         self._child = ProcessIdentity.of(pid)
         self._group.adopt(pid)
+        _Machine.watchdog.add(self)
         self._write_record()
 
     def report(self, child: ChildReport) -> IsolationReport:
@@ -126,11 +155,21 @@ class Cell:
 
     def exit_reason(self, status: int | None) -> ExitReason:
         """Why it ended; *status* as from `os.waitpid`, `None` where that is lost. To be asked before `close`."""
-        kills = self._group.memory_kills() if "memory" in self.plan.cgroup else 0
-        return exit_reason(status, self.plan, memory_kills=kills, verdict=self._verdict)
+        return exit_reason(status, self.plan, memory_kills=self.memory_kills(), verdict=self._verdict)
 
     def usage(self) -> Usage:
-        return self._group.usage()
+        """What it uses now; what no control group counts is read from its process."""
+        usage = self._group.usage()
+        pids = family(self.pid) if self.pid is not None else []
+        throttled = _Machine.watchdog.waited(self)
+        return msgspec.structs.replace(
+            usage,
+            memory=usage.memory if usage.memory is not None else _total(resident, pids),
+            cpu_seconds=usage.cpu_seconds if usage.cpu_seconds is not None else _total(cpu_seconds, pids),
+            processes=usage.processes if usage.processes is not None else len(pids),
+            throttled_seconds=usage.throttled_seconds if throttled is None else throttled,
+            disk=None if self.data_dir is None else disk_usage(self.data_dir, sys.maxsize),
+        )
 
     def freeze(self) -> None:
         """Stop it where it stands, all its processes at once where a control group can."""
@@ -167,6 +206,7 @@ class Cell:
             return
         self._closed = True
         gone = True
+        _Machine.watchdog.remove(self)
         if hasattr(self, "_group"):
             self._end()
             gone = self._group.close()
@@ -178,3 +218,11 @@ class Cell:
         if gone:
             # Otherwise the record stays, and the next sweep finds the group by it.
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def _total(of: Callable[[int], N], pids: Iterable[int]) -> N | None:
+    found: list[N] = []
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError):
+            found.append(of(pid))
+    return sum(found) if found else None

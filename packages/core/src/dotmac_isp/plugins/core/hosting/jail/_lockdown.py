@@ -144,5 +144,10 @@ class _Descent:
         counted = "processes" in self.plan.cgroup or "NPROC" in self.facts.get("rlimits", ())
         out_of_reach = prepared.first_process or self.facts.get("own_uid") or abi >= _landlock.HOLDS_SIGNALS
         threads_only = bool(self.plan.limits.processes) and not counted
-        _seccomp.load(connect=connect, threads_only=threads_only, only_pid=0 if out_of_reach else os.getpid())
+        _seccomp.load(
+            connect=connect,
+            memory_files="memory" in self.plan.cgroup or not self.plan.limits.memory,
+            threads_only=threads_only,
+            only_pid=0 if out_of_reach else os.getpid(),
+        )
         self.facts.update(seccomp=arch, connect=connect, threads_only=threads_only)

@@ -66,8 +66,8 @@ def _warm_up() -> None:
     """Load what Landlock and the filters need: it is not to be found any more once the files are gone."""
     _landlock.landlock_abi()
     if _seccomp.seccomp_arch():
-        for connect in (True, False):
-            _seccomp.program_for(connect=connect, threads_only=False, only_pid=0)
+        for memory_files in (True, False):
+            _seccomp.program_for(connect=True, memory_files=memory_files, threads_only=False, only_pid=0)
 
 
 def _leave(problems: dict[str, str]) -> tuple[str, ...]:

@@ -49,21 +49,23 @@ def seccomp_arch() -> str:
         return ""
 
 
-def load(*, connect: bool, threads_only: bool = False, only_pid: int = 0) -> None:
+def load(*, connect: bool, memory_files: bool, threads_only: bool = False, only_pid: int = 0) -> None:
     """Hold this thread, and all that it starts, to the list; there is no way back."""
-    _kernel.filter_system_calls(program_for(connect=connect, threads_only=threads_only, only_pid=only_pid))
+    program = program_for(connect=connect, memory_files=memory_files, threads_only=threads_only, only_pid=only_pid)
+    _kernel.filter_system_calls(program)
 
 
 @functools.lru_cache(maxsize=8)
-def program_for(*, connect: bool, threads_only: bool = False, only_pid: int = 0) -> bytes:
+def program_for(*, connect: bool, memory_files: bool, threads_only: bool = False, only_pid: int = 0) -> bytes:
     """The filter as the kernel takes it, for this machine. Compiled once in the zygote for its children."""
-    return compiled(rules_for(connect=connect, threads_only=threads_only, only_pid=only_pid))
+    return compiled(rules_for(connect=connect, memory_files=memory_files, threads_only=threads_only, only_pid=only_pid))
 
 
-def rules_for(*, connect: bool, threads_only: bool = False, only_pid: int = 0) -> Rules:
+def rules_for(*, connect: bool, memory_files: bool = True, threads_only: bool = False, only_pid: int = 0) -> Rules:
     """What is allowed, by the name of the call.
 
     :param connect: allow `connect`: only where every Unix socket that the process can see is its own.
+    :param memory_files: allow files in memory (memfd): only where a control group counts them, since nothing else does.
     :param threads_only: allow new threads, but no new processes.
     :param only_pid: signals only to this process (0: the kernel keeps others out of reach by other means).
     """
@@ -73,6 +75,8 @@ def rules_for(*, connect: bool, threads_only: bool = False, only_pid: int = 0) -
     rules["connect"] = [(ALLOW if connect else refuse(errno.EACCES), ())]
     rules |= _processes(threads_only=threads_only)
     rules["ioctl"] = [*((ALLOW, (Condition(1, ALL, request),)) for request in IOCTLS), (refuse(errno.EPERM), ())]
+    if not memory_files:
+        rules["memfd_create"] = [(refuse(errno.EPERM), ())]
     if only_pid:
         rules |= {name: [(refuse(errno.EPERM), ())] for name in SIGNALS}
         rules["kill"] = [(ALLOW, (Condition(0, ALL, only_pid),)), (refuse(errno.EPERM), ())]
