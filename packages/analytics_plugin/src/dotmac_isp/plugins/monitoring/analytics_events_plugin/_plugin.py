@@ -323,14 +323,16 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         if "html" in report:
             stamp = report["generated_at"].replace(":", "").replace("-", "")
             path = self.api.data_dir / "reports" / f"{report['report_type']}-{stamp}.html"
-            report["path"] = await asyncio.to_thread(_write_page, path, report["html"])
+            report["path"] = await _written(path, report["html"].encode())
         return report
 
     async def create_dashboard(self, dashboard_config: Mapping[str, Any]) -> dict[str, Any]:
         """Store a dashboard and draw it as one HTML file that opens offline.
 
-        `{"title": …, "time_range": "24h", "panels": [{"title": …, "metric": "page_view", "chart": "line", "group_by": […]}]}`. Gives
-        `dashboard_id`, `title`, `path` of the page and `panels`.
+        `{"title": …, "time_range": "24h", "panels": [{"title": …, "metric": "page_view", "chart": "line", "group_by": […]}]}`. A panel asks
+        anything that `query` takes; `queries` names questions for several panels; charts are line, area, bar, pie, number, table, funnel,
+        heatmap, and `vega` with a Vega-Lite `spec` of your own. `{"template": "network_operations"}` (sales, support) takes a ready-made
+        one. Gives `dashboard_id`, `title`, `path` of the page and `panels`.
         """
         made = await self._asked("POST", "/v1/dashboards", dict(as_mapping(dashboard_config, "dashboard_config")))
         return await self._drawn(made)
@@ -339,22 +341,68 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         """The stored dashboards, each with `id`, `title` and `panels`."""
         return list(await self._asked("GET", "/v1/dashboards"))
 
+    async def dashboard_templates(self) -> list[dict[str, Any]]:
+        """The ready-made dashboards: `create_dashboard({"template": "network_operations"})`."""
+        return list(await self._asked("GET", "/v1/dashboards/templates"))
+
     async def refresh_dashboard(self, dashboard_id: str) -> dict[str, Any]:
         """Draw a stored dashboard again with today's numbers. Raises `PluginError` when there is no such dashboard."""
-        known = {item["id"]: item for item in await self._asked("GET", "/v1/dashboards")}
+        return await self._drawn(await self._known_dashboard(dashboard_id))
+
+    async def change_dashboard(self, dashboard_id: str, dashboard_config: Mapping[str, Any]) -> dict[str, Any]:
+        """Put another dashboard in the place of one; its links go on. Raises `PluginError` when there is no such dashboard."""
+        await self._known_dashboard(dashboard_id)
+        wish = dict(as_mapping(dashboard_config, "dashboard_config"))
+        return await self._drawn(await self._asked("PUT", f"/v1/dashboards/{dashboard_id}", wish))
+
+    async def delete_dashboard(self, dashboard_id: str) -> bool:
+        """Forget a dashboard and end its links. `False`: there is no such dashboard."""
+        if not re.fullmatch(r"[0-9a-f]{32}", str(dashboard_id)):
+            return False
+        return (await self._asked("DELETE", f"/v1/dashboards/{dashboard_id}")) is not None
+
+    async def export_dashboard(self, dashboard_id: str, form: str = "png") -> dict[str, Any]:
+        """Write a dashboard to a file: png, pdf or html. Gives `path`. Raises `PluginError` when there is no such dashboard."""
+        made = await self._known_dashboard(dashboard_id)
+        if form not in {"png", "pdf", "html"}:
+            raise EventError("form", form, "png, pdf or html")
+        body = await self._client_of().page(f"/v1/dashboards/{dashboard_id}?format={form}")
+        path = self._place("dashboards", f"{made['title']}-{made['id'][:8]}", form)
+        return {"dashboard_id": made["id"], "title": made["title"], "path": await _written(path, body)}
+
+    async def share_dashboard(self, dashboard_id: str, expires_in: Any = "7d") -> dict[str, Any]:
+        """Make a link under which a browser shows the dashboard, live, without a key: `url`, `share_id`, `expires_at`.
+
+        It opens this dashboard only, until it expires or `unshare_dashboard` ends it. Raises `PluginError` when there is no such dashboard.
+        """
+        await self._known_dashboard(dashboard_id)
+        wish = {"expires_in": expires_in}
+        return dict(await self._asked("POST", f"/v1/dashboards/{dashboard_id}/shares", wish))
+
+    async def unshare_dashboard(self, dashboard_id: str, share_id: str) -> bool:
+        """End a link now. `False`: there is no such link."""
+        if not all(re.fullmatch(r"[0-9a-f]{32}", str(one)) for one in (dashboard_id, share_id)):
+            return False
+        return (await self._asked("DELETE", f"/v1/dashboards/{dashboard_id}/shares/{share_id}")) is not None
+
+    async def _known_dashboard(self, dashboard_id: str) -> dict[str, Any]:
+        known: dict[str, dict[str, Any]] = {item["id"]: item for item in await self._asked("GET", "/v1/dashboards")}
         if dashboard_id not in known:
             raise PluginError(
                 f"there is no dashboard {shown(dashboard_id)}", remedy=f"Known: {', '.join(known) or 'none'}"
             )
-        return await self._drawn(known[dashboard_id])
+        return known[dashboard_id]
+
+    def _place(self, folder: str, name: str, form: str) -> Path:
+        return self.api.data_dir / folder / f"{_UNSAFE.sub('-', name.lower()).strip('-')[:60] or folder}.{form}"
 
     async def _drawn(self, made: Mapping[str, Any]) -> dict[str, Any]:
         page = await self._client_of().page(f"/v1/dashboards/{made['id']}")
         name = _UNSAFE.sub("-", made["title"].lower()).strip("-")[:40] or "dashboard"
         path = self.api.data_dir / "dashboards" / f"{name}-{made['id'][:8]}.html"
-        written = await asyncio.to_thread(_write_page, path, page)
         panels = [panel["title"] for panel in made["panels"]]
-        return {"dashboard_id": made["id"], "id": made["id"], "title": made["title"], "path": written, "panels": panels}
+        told = {"dashboard_id": made["id"], "id": made["id"], "title": made["title"], "panels": panels}
+        return {**told, "path": await _written(path, page)}
 
     async def collect_metrics(
         self, resource_ids: Sequence[str] = (), context: PluginContext | None = None
@@ -416,8 +464,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
     async def _of_alert(self, method: str, alert_id: str, action: str, value: Any) -> Any:
         if not re.fullmatch(r"[0-9a-f]{32}", str(alert_id)):
             return None
-        answer = await self._asked(method, f"/v1/alerts/{alert_id}{action}", value)
-        return None if answer == {"deleted": False} else answer
+        return await self._asked(method, f"/v1/alerts/{alert_id}{action}", value)
 
     async def backtest_alert(
         self, rule: Alert, since: Any = "7d", until: Any = "now", step: Any = None
@@ -442,8 +489,7 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         """End a silence now. `False`: there is no such silence."""
         if not re.fullmatch(r"[0-9a-f]{32}", str(silence_id)):
             return False
-        gone: dict[str, bool] = await self._asked("DELETE", f"/v1/silences/{silence_id}")
-        return gone["deleted"]
+        return (await self._asked("DELETE", f"/v1/silences/{silence_id}")) is not None
 
     async def alert_policy(self, policy: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """How alerts are told, or (with `policy`) shall be: `notify`, `group_by`, `group_wait`, `group_interval`, `repeat_interval`.
@@ -518,7 +564,11 @@ def _id_of(raw: Any) -> str:
     return str(value)[:256] if isinstance(value, (str, int)) else ""
 
 
-def _write_page(path: Path, text: str) -> str:
+async def _written(path: Path, body: bytes) -> str:
+    return await asyncio.to_thread(_write_file, path, body)
+
+
+def _write_file(path: Path, body: bytes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, text.encode(), sync=False)
+    write_atomically(path, body, sync=False)
     return str(path)

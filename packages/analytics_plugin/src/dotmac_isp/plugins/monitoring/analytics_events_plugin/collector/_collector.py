@@ -16,6 +16,7 @@ from aiohttp import web
 
 from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
+from ..pages import Drawing
 from ..spool import SegmentLog
 from ..store import EngineProcess, FixedEndpoint, Store, parse_connection
 from ._meta import Meta
@@ -77,6 +78,7 @@ class Collector:
         self.delivery = Delivery(frozenset(config.notify_hosts))
         self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval, delivery=self.delivery)
         self.dashboards = Dashboards(self.meta)
+        self.drawing = Drawing()
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")
 
@@ -110,6 +112,7 @@ class Collector:
 
         self._stack.callback(os.close, self._lock_fd)
         self._stack.callback(self.meta.close)
+        self._stack.push_async_callback(self.drawing.close)
         self._stack.callback(self.quarantine.close)
         try:
             bound = await self._bind()

@@ -14,13 +14,13 @@ from aiohttp import web
 from .._plain import EventError
 from .._version import PRODUCT, version
 from .._wire import TENANT_HEADER
-from ..pages import ChartsMissingError
+from ..pages import ChartsMissingError, DrawingError
 from ..spool import SpoolFullError
 from ..store import StoreRefusedError, StoreUnavailableError
 from ._http import COLLECTOR, TENANT, answer, failure
 from .alerts import CelMissingError
 from .alerts.routes import alert_routes
-from .dashboards.routes import dashboard_routes
+from .dashboards.routes import LINKS, dashboard_routes, link_routes
 from .intake import MAX_BATCH
 from .intake.routes import event_routes, given_key
 from .questions import SqlMissingError
@@ -61,6 +61,7 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
     StoreUnavailableError: (503, "the engine is not available now: {error}; accepted events are safe on disk", 2),
     StoreRefusedError: (422, "the engine refuses this: {error}", 0),
     ChartsMissingError: (501, "{error}", 0),
+    DrawingError: (422, "{error}", 0),
     SchemasMissingError: (501, "{error}", 0),
     SqlMissingError: (501, "{error}", 0),
     CelMissingError: (501, "{error}", 0),
@@ -70,7 +71,7 @@ _KNOWN_FAILURES: Final = tuple(_FAILURES)
 
 @web.middleware
 async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path in _OPEN_PATHS:
+    if request.path in _OPEN_PATHS or request.path.startswith(LINKS):
         return await handler(request)
     key = await given_key(request)
     tenants = request.app[COLLECTOR].meta.tenants_of(key) if key else []
@@ -117,6 +118,7 @@ def public_app(collector: Collector) -> web.Application:
             *question_routes(app),
             *report_routes(),
             *dashboard_routes(),
+            *link_routes(app),
             *alert_routes(),
         ]
     )

@@ -97,10 +97,10 @@ class CollectorClient:
             return None
         return msgspec.json.decode(answer) if answer else None
 
-    async def page(self, path: str) -> str:
-        """A page as text."""
+    async def page(self, path: str) -> bytes:
+        """A page, a picture or a document as it comes."""
         _, body = await self._authorised("GET", path, None)
-        return body.decode()
+        return body
 
     async def _authorised(
         self, method: str, path: str, body: bytes | None, more: Mapping[str, str] = _NOTHING

@@ -6,6 +6,7 @@ vl-convert brings a JavaScript engine along (about 290 MB of memory once it runs
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.metadata
 import sys
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,11 @@ class ChartsMissingError(RuntimeError):
     """Charts cannot be drawn here; the message says what to install."""
 
 
+@functools.lru_cache(maxsize=2)
+def _read(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
 async def chart_bundle(folder: Path) -> str:
     """The code that draws charts; from the folder's cache when it has this version's. Raises `ChartsMissingError`."""
     try:
@@ -38,7 +44,7 @@ async def chart_bundle(folder: Path) -> str:
         data = await _make()
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         await asyncio.to_thread(write_atomically, path, data)
-    return await asyncio.to_thread(path.read_text, "utf-8")
+    return await asyncio.to_thread(_read, path)
 
 
 async def _make() -> bytes:

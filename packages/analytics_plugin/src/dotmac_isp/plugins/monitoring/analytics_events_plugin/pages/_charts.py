@@ -8,13 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["CHARTS", "Panel", "specification"]
+from ._custom import with_data
+from ._words import number_words
+
+__all__ = ["CHARTS", "Panel", "column_words", "specification"]
 
 #: What a panel can be drawn as.
-CHARTS: Final = ("line", "area", "bar", "pie", "number", "table", "funnel")
+CHARTS: Final = ("line", "area", "bar", "pie", "number", "table", "funnel", "heatmap", "vega")
 _MOST_SERIES: Final = 8
 _MOST_POINTS: Final = 500
 _OTHER: Final = "other"
+_DAY: Final = 86400
 #: The order is fixed, so a colour follows its series by rank and never repeats; the page sets the colours themselves.
 _HEIGHT: Final = 240
 #: How ticks of time are written, by what they fall on.
@@ -44,18 +48,45 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     interval: int = 0
     #: Missing points of a count are zeros; of a measure they are gaps.
     counts: bool = True
+    #: A chart of the tenant's own (`vega`).
+    spec: dict[str, Any] | None = None
+    #: What a number was in the span before.
+    before: float | None = None
+    #: Why there is nothing to show.
+    error: str = ""
+
+    @property
+    def number(self) -> float | None:
+        """What a panel with one number says."""
+        values = [row["value"] for row in self.rows if row.get("value") is not None]
+        return sum(values) if values else (0 if self.counts else None)
+
+    @property
+    def number_words(self) -> str:
+        return number_words(self.number)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show: no row, no value, or a count of nothing."""
-        values = [row.get("value", row.get("people")) for row in self.rows]
+        if self.chart in {"table", "vega"} or "value" not in self.columns:
+            return not self.rows
+        values = [row.get("value") for row in self.rows]
         return not any(value or (value == 0 and not self.counts) for value in values)
+
+
+def column_words(panel: Panel, column: str) -> str:
+    """How a column is headed."""
+    return panel.unit if column == "value" else column.removeprefix("properties.").replace("_", " ")
 
 
 def specification(panel: Panel) -> dict[str, Any] | None:
     """The chart, or `None` when there is nothing to draw as one (no rows, a number, a table)."""
     if panel.empty or panel.chart in {"number", "table", "funnel"}:
         return None
+    if panel.chart == "vega":
+        return with_data(panel.spec or {}, list(panel.rows), _HEIGHT)
+    if panel.chart == "heatmap":
+        return _heatmap(panel)
     if panel.chart in {"line", "area"}:
         return _series(panel)
     return _pie(panel) if panel.chart == "pie" else _bars(panel)
@@ -89,7 +120,11 @@ def _series(panel: Panel) -> dict[str, Any]:
             "type": "temporal",
             "title": "time (UTC)",
             "scale": {"type": "utc"},
-            "axis": {"format": _CLOCK, "labelOverlap": True},
+            "axis": {
+                "format": _CLOCK,
+                "labelOverlap": True,
+                **({"tickCount": "day"} if panel.interval >= _DAY else {}),
+            },
         },
         "y": {
             "field": "value",
@@ -152,7 +187,8 @@ def _bars(panel: Panel) -> dict[str, Any]:
     ranked = _ranked(panel)[:20]
     values = _totals(panel, ranked)
     if "time" in panel.columns:
-        values = [{"group": _clock(row["time"]), "value": row["value"]} for row in panel.rows]
+        form = "%Y-%m-%d" if panel.interval >= _DAY else "%Y-%m-%d %H:%M"
+        values = [{"group": _clock(row["time"], form), "value": row["value"]} for row in panel.rows]
         ranked = [item["group"] for item in values]
     encoding = {
         "y": {"field": "group", "type": "nominal", "title": None, "sort": ranked, "axis": {"labelLimit": 220}},
@@ -186,13 +222,78 @@ def _pie(panel: Panel) -> dict[str, Any]:
     encoding = {
         "theta": {"field": "value", "type": "quantitative", "stack": True},
         "order": {"field": "value", "type": "quantitative", "sort": "descending"},
-        "color": {"field": "group", "type": "nominal", "title": None, "sort": order, "legend": {"orient": "right"}},
+        "color": {
+            "field": "group",
+            "type": "nominal",
+            "title": None,
+            "sort": order,
+            "legend": {"orient": "right", "columns": 1},
+        },
         "tooltip": [
             {"field": "group", "type": "nominal", "title": "what"},
             {"field": "value", "type": "quantitative", "title": panel.unit, "format": ","},
         ],
     }
     return _framed(values, {"type": "arc", "innerRadius": 58, "padAngle": 0.015, "cornerRadius": 2}, encoding)
+
+
+def _come(cohort: object, period: str, until: float) -> bool:
+    """Whether a cohort's period (`week_2`) has begun; before that nobody can have come back."""
+    unit, _, count = period.partition("_")
+    begin = datetime.fromisoformat(str(cohort)).replace(tzinfo=UTC).timestamp()
+    return not until or begin + int(count) * _DAY * (7 if unit == "week" else 1) <= until
+
+
+def _heatmap(panel: Panel) -> dict[str, Any] | None:
+    """Cohorts against what became of them: a row for each cohort, a column for each period, in percent of the cohort."""
+    periods = [column for column in panel.columns if column not in {"cohort", "people"}]
+    values = [
+        {
+            "cohort": str(row["cohort"]),
+            "people": row["people"],
+            "period": period.replace("_", " "),
+            "came": row[period],
+            "percent": 100 * row[period] / row["people"] if row["people"] else 0,
+        }
+        for row in panel.rows
+        for period in periods
+        if _come(row["cohort"], period, panel.until)
+    ]
+    sides = {
+        "x": {
+            "field": "period",
+            "type": "ordinal",
+            "title": None,
+            "sort": [period.replace("_", " ") for period in periods],
+            "axis": {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False},
+        },
+        "y": {"field": "cohort", "type": "ordinal", "title": None, "axis": {"domain": False, "ticks": False}},
+    }
+    tooltip = [
+        {"field": "cohort", "title": "cohort"},
+        {"field": "people", "title": "people", "type": "quantitative", "format": ","},
+        {"field": "came", "title": "came back", "type": "quantitative", "format": ","},
+        {"field": "percent", "title": "percent", "type": "quantitative", "format": ".1f"},
+    ]
+    colour = {
+        "field": "percent",
+        "type": "quantitative",
+        "legend": None,
+        "scale": {"domain": [0, 100], "scheme": "blues"},
+    }
+    words = {"field": "percent", "type": "quantitative", "format": ".0f"}
+    dark = {"condition": {"test": "datum.percent > 55", "value": "#ffffff"}, "value": "#14304f"}
+    spec = _framed(values, {"type": "rect", "cornerRadius": 3}, {})
+    del spec["mark"], spec["encoding"]
+    return {
+        **spec,
+        "height": max(90, 26 * len(panel.rows)),
+        "encoding": {**sides, "tooltip": tooltip},
+        "layer": [
+            {"mark": {"type": "rect", "cornerRadius": 3}, "encoding": {"color": colour}},
+            {"mark": {"type": "text", "fontSize": 12}, "encoding": {"text": words, "color": dark}},
+        ],
+    }
 
 
 def _framed(values: list[dict[str, Any]], mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
@@ -207,5 +308,5 @@ def _framed(values: list[dict[str, Any]], mark: dict[str, Any], encoding: dict[s
     }
 
 
-def _clock(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+def _clock(text: str, form: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime(form)
