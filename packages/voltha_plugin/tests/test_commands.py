@@ -85,3 +85,43 @@ async def test_an_operator_looks_at_the_network(voltha: Any, target: Any) -> Non
     assert (code, json.loads(out)) == (0, []), err
     code, out, err = await voltha("diagnose", "sub-9")
     assert (code, out.splitlines()[0]) == (0, "No service was installed for subscriber 'sub-9'. (100% sure)"), err
+
+
+@pytest.mark.slow
+async def test_an_operator_changes_suspends_restores_and_compares_services(
+    voltha: Any, target: Any, tmp_path: Path
+) -> None:
+    if target.simulator is None:
+        pytest.skip("needs the simulator")
+    first, second = target.simulator.serial_numbers[:2]
+    await voltha("olt", "add", target.olts[0], "--json")
+    for serial in (first, second):
+        await voltha("onu", "add", "BBSIM_OLT_10", serial, "--json")
+    speeds = ("--down", "100000", "--up", "50000")
+    tags = ("--workflow", "att", "--s-tag", "900", "--c-tag", "901")
+    code, out, err = await voltha("service", "add", first, "sub-1", *tags, *speeds, "--set", "igmp=true", "--json")
+    assert (code, len(json.loads(out)["flows"])) == (0, 7), err
+    code, out, err = await voltha("service", "speed", first, "sub-1", "--down", "7000", "--json")
+    assert (code, json.loads(out)["service"]["downstream"]) == (0, {"eir": 7000}), err
+    code, out, err = await voltha("service", "suspend", first, "sub-1", "--json")
+    assert (code, json.loads(out)["services"][0]["status"]) == (0, "suspended"), err
+    code, out, err = await voltha("service", "restore", first, "sub-1", "--json")
+    assert (code, json.loads(out)["changed"]) == (0, True), err
+    file = tmp_path / "many.csv"
+    file.write_text(
+        "device_id,subscriber_id,s_tag,bandwidth_down,bandwidth_up\n"
+        f"{second},sub-2,902,1000,1000\n{second},sub-3,903,1000,1000\n"
+    )
+    code, out, err = await voltha("service", "bulk", "add", str(file), "--json")
+    found = json.loads(out)
+    assert (code, found["succeeded"], found["failed"]) == (1, 1, 1), err
+    code, out, err = await voltha("service", "bulk", "add", str(file))
+    assert (code, "1 of 2 services done, 1 failed" in out) == (1, True), err
+    code, out, err = await voltha("plan")
+    assert (code, out.startswith("2 of 2 services are in order")) == (0, True), err
+    code, out, err = await voltha("reconcile", "--json")
+    assert (code, json.loads(out)["repaired"]) == (0, []), err
+    code, out, err = await voltha("service", "list")
+    assert (code, "internet" in out, "sub-1" in out) == (0, True, True), err
+    code, out, err = await voltha("service", "remove", first, "sub-1", "--json")
+    assert (code, json.loads(out)["flows"]) == (0, 7), err

@@ -11,6 +11,7 @@ The new way::
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,7 +20,7 @@ from dotmac_isp.plugins.core.errors import LifecycleError
 from dotmac_isp.plugins.core.model import PluginContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from dotmac_isp.plugins.core.manager import PluginManager
@@ -117,6 +118,18 @@ class VolthaSDK:
         if name.startswith("_") or name not in _methods():
             raise AttributeError(f"{type(self).__name__!r} and the VOLTHA plugin have no {name!r}")
         return partial(self._call, name)
+
+    async def bulk(
+        self, action: str, items: Sequence[Mapping[str, Any]], *, every: float = 0.5
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Do the same for many services, and give how far it is `every` so many seconds, with what was done since (`results`)."""
+        status = await self._call("start_bulk", action, list(items))
+        while True:
+            status = await self._call("bulk_status", status["job"], status["done"])
+            yield status
+            if status["finished"]:
+                return
+            await asyncio.sleep(every)
 
     async def discover_devices(self) -> list[Device]:
         """All OLTs and ONUs."""

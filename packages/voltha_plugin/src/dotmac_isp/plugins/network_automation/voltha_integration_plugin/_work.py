@@ -89,12 +89,13 @@ class Work:
             self._api.logger.warning(
                 "user and password travel to %s unencrypted; set voltha_tls", client.endpoint.label
             )
-        await self._store.load()
+        await self.desk.begin()
         await self.devices.admissions.load()
         await self.software.load()
         self._monitor.devices = await self.session.devices()
         await self._events.start()
         self._begin_tasks()
+        await self.desk.bulks.resume()
         self._monitor.look_soon()
 
     def _begin_tasks(self) -> None:
@@ -125,6 +126,7 @@ class Work:
     async def stop(self, grace: float) -> None:
         """Stop watching and end the channel; calls under way get `grace` seconds."""
         await self.software.stop()
+        await self.desk.bulks.stop()
         await self._stop_tasks()
         await self.session.client.close(grace)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "PLUGIN",
     "Deadline",
     "Device",
     "Devices",
@@ -33,7 +34,7 @@ __all__ = [
     "show",
 ]
 
-_PLUGIN: Final = "voltha_integration"
+PLUGIN: Final = "voltha_integration"
 
 Tenant = Annotated[
     str | None, typer.Option("--tenant", "-t", metavar="ID", help="The tenant; the system tenant when left out.")
@@ -59,7 +60,7 @@ def ask(tenant: str | None, deadline: float | None, as_json: bool, method: str, 
         from dotmac_plugins_console import connect  # noqa: PLC0415 - loads the runtime
 
         async with connect(tenant, deadline=deadline) as host:
-            return await host.call(_PLUGIN, method, *args, **kwargs)
+            return await host.call(PLUGIN, method, *args, **kwargs)
 
     try:
         return asyncio.run(call())
@@ -79,7 +80,7 @@ def ask_each(
         async with connect(tenant, deadline=deadline) as host:
             for name in names:
                 try:
-                    answer = await host.call(_PLUGIN, method, name, **kwargs)
+                    answer = await host.call(PLUGIN, method, name, **kwargs)
                     done.append({"device": name, "done": True, **answer})
                 except PluginError as error:
                     done.append({"device": name, "done": False, "error": error.message, "remedy": error.remedy})

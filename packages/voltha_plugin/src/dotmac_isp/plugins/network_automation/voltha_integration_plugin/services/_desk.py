@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._changes import service_event
 from .._errors import DeviceNotFoundError, ServiceConfigError, VolthaError
 from .._follow import Follower, time_limit
+from ._bulk import Bulks
 from ._direct import DIRECT, DirectOwner
 from ._reconciler import Reconciler
 from ._service import ServiceConfig
@@ -61,9 +62,14 @@ class ServiceDesk:
             logger=api.logger,
         )
 
+        self.bulks: Final = Bulks(api, act=self._act, tell=tell, at_once=lambda: self._settings.bulk_concurrency)
         self.reconciler: Final = Reconciler(
             api, store=self.store, subscribers=self.subscribers, session=session, tell=tell
         )
+
+    async def begin(self) -> None:
+        """Read what is remembered."""
+        await self.store.load()
 
     @property
     def _settings(self) -> VolthaSettings:
@@ -222,6 +228,19 @@ class ServiceDesk:
         if device.is_olt:
             return []
         return [item async for item in self.store.every() if item.key.onu_serial == device.serial]
+
+    async def _act(self, action: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        """One item of a bulk job."""
+        device, subscriber, name = item["device_id"], item["subscriber_id"], item.get("name")
+        match action:
+            case "add":
+                return await self.add(device, subscriber, item["service"], None)
+            case "speed":
+                return await self.change_speed(device, subscriber, item["speeds"], name, None)
+            case "suspend" | "restore":
+                return await self._each(action, device, subscriber, name, None)
+            case _:
+                return await self.remove(device, subscriber, name, None)
 
     async def plan(self, device_id: str | None) -> dict[str, Any]:
         return (await self.reconciler.plan(await self._all_names(device_id))).plain()

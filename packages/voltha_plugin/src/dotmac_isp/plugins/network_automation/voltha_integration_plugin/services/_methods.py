@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
+from .._errors import VolthaError
+from ._bulk_items import check_items
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dotmac_isp.plugins.core.model import PluginContext
 
@@ -28,6 +32,21 @@ def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
             else:
                 whole[name] = whole[name] + value
     return whole
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The parts of a job on several stacks as one."""
+    if len(parts) == 1:
+        return parts[0]
+    sums = {name: sum(part[name] for part in parts) for name in ("total", "done", "succeeded", "failed")}
+    return {
+        **parts[0],
+        **sums,
+        "finished": all(part["finished"] for part in parts),
+        "cancelled": any(part["cancelled"] for part in parts),
+        "seconds": max(part["seconds"] for part in parts),
+        "results": [result for part in parts for result in part["results"]],
+    }
 
 
 class ServiceMethods:
@@ -110,6 +129,43 @@ class ServiceMethods:
         if device_id is not None:
             return await (await self._stacks.holding(device_id)).desk.list(device_id)
         return [service for work in self._stacks.works for service in await work.desk.list(None)]
+
+    async def start_bulk(self, action: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Begin a job on many services, and give it (`job`, `total`, …) while it works on, `bulk_concurrency` services at once.
+
+        `action` is `add` (items: `device_id`, `subscriber_id`, `service`), `speed` (… `speeds`, and `name` of the service), `suspend`,
+        `restore` or `remove` (… `name`). A mistake in any item is told before anything begins. What may succeed later is tried
+        again. The job is stored: it goes on after a restart. Progress is told as `subscriber_bulk_progress` and `…_finished` events.
+        """
+        wanted = check_items(action, list(items))
+        works = list(self._stacks.works)
+        if len(works) <= 1:
+            return (await self._stacks.primary.desk.bulks.start(action, wanted)).plain()
+        parts: dict[int, tuple[Any, list[dict[str, Any]]]] = {}
+        job = uuid.uuid4().hex[:12]
+        for item in wanted:
+            work = await self._stacks.holding(item["device_id"])
+            parts.setdefault(id(work), (work, []))[1].append(item)
+        return joined([(await work.desk.bulks.start(action, part, job)).plain() for work, part in parts.values()])
+
+    async def bulk_status(self, job: str, after: int = 0) -> dict[str, Any]:
+        """How far a job is: `total`, `done`, `succeeded`, `failed`, `finished`, `seconds`, and the `results` from number `after` on.
+
+        Each result has `number` (of the item), `subscriber_id`, `device_id`, `ok`, and `changed`, or `error` and `remedy`.
+        """
+        found = [bulk for work in self._stacks.works if (bulk := work.desk.bulks.get(job)) is not None]
+        if not found:
+            raise VolthaError(f"no bulk job {job!r}", remedy="`list_bulks` gives those of this host, the latest 20")
+        return joined([bulk.plain(after if len(found) == 1 else 0) for bulk in found])
+
+    async def list_bulks(self) -> list[dict[str, Any]]:
+        """The jobs of this host, oldest first, without their results."""
+        return [bulk for work in self._stacks.works for bulk in work.desk.bulks.list()]
+
+    async def cancel_bulk(self, job: str) -> bool:
+        """Begin no further item of a job; those under way come to their end. Gives whether it was running."""
+        cancelled = [work.desk.bulks.cancel(job) for work in self._stacks.works]
+        return any(cancelled)
 
     async def plan_services(self, device_id: str | None = None) -> dict[str, Any]:
         """Compare the stored services (of one OLT or ONU) with VOLTHA and say what would be done, without doing it.
