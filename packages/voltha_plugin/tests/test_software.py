@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.protobuf import empty_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from voltha_protos import adapter_pb2, device_pb2, voltha_pb2, voltha_pb2_grpc
@@ -162,9 +161,6 @@ class ImageVoltha(voltha_pb2_grpc.VolthaServiceServicer):
         self.sent.append(f"abort {onu.serial}")
         onu.state = (S.DOWNLOAD_CANCELLED, S.CANCELLED_ON_REQUEST, S.IMAGE_DOWNLOADING_ABORTED)
         return self._answer(onu, request.version)
-
-    async def ReceiveChangeEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
-        yield voltha_pb2.Voltha and empty_pb2.Empty() if False else await asyncio.Event().wait()
 
 
 @pytest.fixture

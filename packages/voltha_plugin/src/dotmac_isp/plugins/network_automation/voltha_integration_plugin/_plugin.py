@@ -15,6 +15,7 @@ from .events._methods import EventMethods
 from .metrics._methods import MetricMethods
 from .services._methods import ServiceMethods
 from .software._methods import SoftwareMethods
+from .topology._methods import TopologyMethods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +44,13 @@ _STACKS: Final = {"voltha_stack", "voltha_stacks"}
 
 
 class VolthaIntegrationPlugin(
-    DeviceMethods, ServiceMethods, EventMethods, MetricMethods, SoftwareMethods, NetworkAutomationPlugin
+    DeviceMethods,
+    ServiceMethods,
+    EventMethods,
+    MetricMethods,
+    SoftwareMethods,
+    TopologyMethods,
+    NetworkAutomationPlugin,
 ):
     """OLTs, ONUs and subscriber services over VOLTHA's gRPC interface, each command followed until its state is seen.
 
@@ -170,13 +177,6 @@ class VolthaIntegrationPlugin(
         """
         work = await self._stacks.holding(parent_device_id)
         return await work.provision_onu(parent_device_id, (pon_port, onu_id, serial_number), context)
-
-    async def topology(self) -> dict[str, Any]:
-        """The tree of stack, OLTs, PONs, ONUs, UNIs and subscribers, each with its status, as plain data.
-
-        `render_topology` makes JSON, GraphML or DOT of it. With Kafka it has the number of raised alarms.
-        """
-        return await self._work.topology()
 
     async def diagnose(self, subscriber_id: str) -> dict[str, Any]:
         """What is wrong with a subscriber's line: `finding`, `sentence`, `confidence` (0 to 1), `advice`, and the `facts`.

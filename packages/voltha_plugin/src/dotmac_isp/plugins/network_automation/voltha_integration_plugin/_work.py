@@ -24,6 +24,7 @@ from .metrics._control import MetricControl
 from .services._desk import ServiceDesk
 from .services._stored import check_subscriber_id
 from .software._control import SoftwareControl
+from .topology._plant_store import PlantStore
 from .topology._reads import read_ports
 from .topology._tree import build_topology
 
@@ -66,6 +67,8 @@ class Work:
         self.desk: Final = ServiceDesk(api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell)
         self._store: Final = self.desk.store
         self.values: Final = MetricControl(api, session=lambda: self.session, locks=self._locks)
+        #: What the operator told of splitters, cables and places.
+        self.plant: Final = PlantStore(api.storage)
         self.software: Final = SoftwareControl(
             api, session=lambda: self.session, locks=self._locks, tell=self._monitor.tell
         )
@@ -271,7 +274,8 @@ class Work:
         ports = await read_ports(self.session, [device for device in devices if device.is_olt])
         services = [item async for item in self._store.every()]
         alarms = self._events.book.active.values()
-        return build_topology(self.session.client.endpoint.label, devices, ports, services, alarms)
+        plant = await self.plant.read()
+        return build_topology(self.session.client.endpoint.label, devices, ports, services, alarms, plant)
 
     async def diagnose(self, subscriber_id: str) -> dict[str, Any]:
         check_subscriber_id(subscriber_id)

@@ -21,14 +21,30 @@ def tree(topology: Mapping[str, Any]) -> Tree:
     for olt in topology["olts"]:
         branch = root.add(_line("OLT", olt["name"], olt))
         for pon in olt["pons"]:
-            twig = branch.add(_line("PON", pon["label"], pon))
-            for onu in pon["onus"]:
-                _add_onu(twig.add(_line("ONU", onu["name"], onu)), onu)
+            _add_pon(branch.add(_line("PON", pon["label"], pon)), pon)
     if topology["unplaced"]:
         lost = root.add(Text("services of ONUs that VOLTHA does not have", "yellow"))
         for one in topology["unplaced"]:
             lost.add(Text(f"{one['subscriber_id']} on {one['onu']}"))
     return root
+
+
+def _add_pon(branch: Tree, pon: Mapping[str, Any]) -> None:
+    splitters: dict[str, Tree] = {}
+    for one in pon.get("splitters", ()):
+        ratio = f" 1:{one['ports']}" if one["ports"] else ""
+        splitters[one["id"]] = splitters.get(one["parent"], branch).add(
+            Text(f"splitter {one['id']}{ratio}{_where(one)}")
+        )
+    for onu in pon["onus"]:
+        line = _line("ONU", onu["name"], onu)
+        line.append(_where(onu), "dim")
+        _add_onu(splitters.get(onu.get("splitter", ""), branch).add(line), onu)
+
+
+def _where(item: Mapping[str, Any]) -> str:
+    text = item.get("location", {}).get("text", "")
+    return f" ({text})" if text else ""
 
 
 def _add_onu(branch: Tree, onu: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._device import DeviceView, onus_of
+from ._plant import Plant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +22,13 @@ def build_topology(
     ports: Mapping[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, Sequence[int]]]],
     services: Sequence[StoredService],
     alarms: Iterable[Alarm] = (),
+    plant: Plant | None = None,
 ) -> dict[str, Any]:
     """The tree. `ports` gives for an OLT's id its device ports and the UNIs (from 1) of each ONU id.
 
     Services of ONUs that VOLTHA does not have (any more) are listed under `unplaced`.
     """
+    plant = plant or Plant()
     raised: dict[str, int] = {}
     for alarm in alarms:
         name = alarm.subject.serial or f"{alarm.subject.olt_id}/{alarm.subject.port}"
@@ -34,7 +37,7 @@ def build_topology(
     for service in services:
         by_onu.setdefault(service.key.onu_serial, []).append(service)
     olts = [
-        _olt(olt, onus_of(devices, olt), ports.get(olt.id, ((), {})), by_onu, raised)
+        _olt(olt, onus_of(devices, olt), ports.get(olt.id, ((), {})), by_onu, raised, plant)
         for olt in sorted(devices, key=lambda device: device.key)
         if olt.is_olt
     ]
@@ -51,6 +54,7 @@ def _olt(
     ports: tuple[Sequence[Mapping[str, Any]], Mapping[str, Sequence[int]]],
     services: Mapping[str, list[StoredService]],
     raised: Mapping[str, int],
+    plant: Plant,
 ) -> dict[str, Any]:
     own, unis = ports
     indexes = {onu.pon for onu in onus} | {port["index"] for port in own if port["type"] == "pon"}
@@ -61,8 +65,9 @@ def _olt(
             "label": f"pon-{index}",
             "status": states.get(index, "UNKNOWN").lower(),
             "alarms": raised.get(f"{olt.id}/pon-{index}", 0),
+            "splitters": [splitter.plain() for splitter in plant.of_pon(olt.key, index)],
             "onus": [
-                _onu(onu, unis.get(onu.id, ()), services.get(onu.serial, []), raised)
+                _onu(onu, unis.get(onu.id, ()), services.get(onu.serial, []), raised) | _place(onu, plant)
                 for onu in sorted(onus, key=lambda onu: (onu.onu_id, onu.key))
                 if onu.pon == index
             ],
@@ -79,7 +84,13 @@ def _olt(
         "alarms": raised.get(f"{olt.id}/", 0),
         "uplinks": uplinks,
         "pons": pons,
+        **_place(olt, plant),
     }
+
+
+def _place(device: DeviceView, plant: Plant) -> dict[str, Any]:
+    place = plant.places.get(device.key)
+    return {} if place is None else place.plain()
 
 
 def _onu(
