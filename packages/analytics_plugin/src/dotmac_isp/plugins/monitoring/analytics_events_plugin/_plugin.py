@@ -17,6 +17,7 @@ from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._plain import EventError, as_mapping, shown
+from ._privacy import dropped
 from ._shapes import conversion, page_view, transaction
 from ._tasks import ended
 from .events import BatchResult, Event, Rejection, parse_event
@@ -54,6 +55,8 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._accepted = 0
         self._rejected = 0
+        self._settings: Any = api.settings
+        self._dropped: tuple[tuple[str, ...], ...] = ()
         self._patience = 0.0
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
@@ -64,6 +67,8 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         from .delivery import API_KEY, CollectorClient, Sender, claim_outbox  # noqa: PLC0415
 
         settings = self.api.settings
+        self._settings = settings
+        self._dropped = tuple(tuple(path.split(".")) for path in settings.drop_properties)
         self._patience = settings.request_timeout if settings.when_full == "wait" else 0.0
         await self.api.secrets.require(API_KEY)
         self._outbox = await asyncio.to_thread(claim_outbox, self.api.data_dir, settings.max_buffer_mb * 1024 * 1024)
@@ -191,7 +196,10 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
                 fields["user_id"] = context.user_id
             if context.request_id and not fields.keys() & {"correlation_id", "request_id"}:
                 fields["correlation_id"] = context.request_id
-        return parse_event(fields, max_age_days=self.api.settings.max_event_age_days)
+        event = parse_event(fields, max_age_days=self._settings.max_event_age_days)
+        if self._dropped and event.properties:
+            return msgspec.structs.replace(event, properties=dropped(event.properties, self._dropped))
+        return event
 
     async def _take(self, events: Sequence[Event]) -> tuple[list[Event], list[str]]:
         """Put what is new on disk. Identifiers of a while ago are known here; the collector knows them all."""
@@ -310,6 +318,71 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         """
         wish = {"event_ids": list(event_ids), "event_name": event_name, "changes": dict(changes or {})}
         return dict(await self._asked("POST", "/v1/quarantine/replay", wish))
+
+    async def rules(self) -> dict[str, Any]:
+        """What happens to this tenant's events on their way in, and how long they are kept."""
+        return dict(await self._asked("GET", "/v1/rules"))
+
+    async def set_rules(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change rules, from the next event on; what is left out stays.
+
+        `{"privacy": {"hash": ["email", "user_id"], "drop": ["address.street"]}, "retention": {"*": 365, "security": 90},
+        "late": "reject", "future": "reject"}`: properties by path (and user_id, customer_id, session_id, device_id to hash); days
+        by category; late and future events are rejected, stamped with the time of receipt, or put into quarantine. Raises `EventError`.
+        """
+        return dict(await self._asked("POST", "/v1/rules", dict(changes)))
+
+    async def export_customer(self, customer_id: str = "", *, user_id: str = "") -> str:
+        """All that is stored about one customer (or user), as JSON lines, oldest first; what waits in quarantine at the end."""
+        wish = {"customer_id": customer_id, "user_id": user_id, "format": "json"}
+        await self._sender_of().flush()
+        return (await self._client_of().page("/v1/customers/export", wish)).decode()
+
+    async def delete_customer(self, customer_id: str = "", *, user_id: str = "") -> dict[str, Any]:
+        """Delete one customer's (or user's) events for good: `deletion_id`, `deleted_events`, `state`, `proof`.
+
+        They are gone when this returns; what was counted of them is put right within a minute (`state` is then `done`).
+        """
+        return dict(await self._asked("POST", "/v1/customers/delete", {"customer_id": customer_id, "user_id": user_id}))
+
+    async def deletions(self) -> list[dict[str, Any]]:
+        """The deletions of this tenant, oldest first."""
+        return list(await self._asked("GET", "/v1/customers/deletions"))
+
+    async def api_keys(self) -> list[dict[str, Any]]:
+        """The tenant's keys at the collector: what each may do, until when, how fast. The keys themselves are nowhere."""
+        return list(await self._asked("GET", "/v1/keys"))
+
+    async def create_api_key(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        expires_in: str = "",
+        events_per_second: int = 0,
+        requests_per_second: int = 0,
+    ) -> dict[str, Any]:
+        """Make a key for others who send or ask (`write`, `read`, `admin`); `key` is told this once. Raises `EventError`."""
+        wish: dict[str, Any] = {"name": name, "scopes": list(scopes), "expires_in": expires_in}
+        wish |= {"events_per_second": events_per_second, "requests_per_second": requests_per_second}
+        return dict(await self._asked("POST", "/v1/keys", wish))
+
+    async def rotate_api_key(self, key_id: str, *, overlap: str = "") -> dict[str, Any]:
+        """A new key that may do the same; the old one goes on for the overlap (`24h`), else ends at once. Raises `PluginError`."""
+        return dict(
+            self._found(await self._asked("POST", f"/v1/keys/{_number(key_id)}/rotate", {"overlap": overlap}), key_id)
+        )
+
+    async def revoke_api_key(self, key_id: str) -> dict[str, Any]:
+        """End a key now. Raises `PluginError` when the tenant has no such key of its own."""
+        return dict(self._found(await self._asked("DELETE", f"/v1/keys/{_number(key_id)}"), key_id))
+
+    @staticmethod
+    def _found(answer: Any, key_id: str) -> Any:
+        if answer is None:
+            remedy = "Keys that the host or the operator gave are changed where they are kept; api_keys() lists them"
+            raise PluginError(f"this tenant has no key of its own named {shown(key_id)}", remedy=remedy)
+        return answer
 
     async def generate_report(self, report_type: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make a report over what was acknowledged until now.
@@ -557,6 +630,12 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
         if self._outbox is None:
             raise LifecycleError("the analytics plugin is not initialised")
         return self._outbox
+
+
+def _number(key_id: str) -> str:
+    if not re.fullmatch(r"[0-9a-z]{1,32}", str(key_id)):
+        raise EventError("key_id", key_id, "a key's number, as api_keys() gives it")
+    return str(key_id)
 
 
 def _id_of(raw: Any) -> str:

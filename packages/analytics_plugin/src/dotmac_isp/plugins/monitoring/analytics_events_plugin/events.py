@@ -156,7 +156,9 @@ def new_event_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def parse_event(raw: object, *, now: float | None = None, max_age_days: float = MAX_AGE_DAYS) -> Event:
+def parse_event(
+    raw: object, *, now: float | None = None, max_age_days: float = MAX_AGE_DAYS, max_ahead: float = MAX_AHEAD
+) -> Event:
     """Make an `Event` of a mapping, dataclass, msgspec struct, pydantic model or any object with such attributes.
 
     `now` is Unix time in seconds. Raises `EventError`.
@@ -169,7 +171,7 @@ def parse_event(raw: object, *, now: float | None = None, max_age_days: float = 
         event_id=_short(fields, "event_id") or new_event_id(),
         event_name=name,
         event_type=kind,
-        timestamp=_timestamp(fields.get("timestamp"), clock, max_age_days),
+        timestamp=_timestamp(fields.get("timestamp"), clock, max_age_days, max_ahead),
         category=_choice(fields, "category", CATEGORIES, _CATEGORY_ALIASES) or _category_of(name, kind),
         severity=_choice(fields, "severity", SEVERITIES, _SEVERITY_ALIASES) or "info",
         tags=_tags(fields.get("tags")),
@@ -301,10 +303,10 @@ def _decimal(value: object) -> str:
     return f"{number:f}"
 
 
-def _timestamp(value: object, now: float, max_age_days: float) -> str:
+def _timestamp(value: object, now: float, max_age_days: float, max_ahead: float) -> str:
     seconds = now if value is None or value == "" else _seconds(value)
-    if seconds > now + MAX_AHEAD:
-        raise EventError("timestamp", value, "not more than 24 hours ahead of the clock")
+    if seconds > now + max_ahead:
+        raise EventError("timestamp", value, f"not more than {max_ahead / 3600:g} hours ahead of the clock")
     if seconds < now - max_age_days * 86400:
         raise EventError("timestamp", value, f"not older than {max_age_days:g} days")
     whole = math.floor(seconds)

@@ -28,4 +28,7 @@ class AnalyticsSettings(PluginSettings):
     when_full: Literal["refuse", "wait"] = Field(
         "refuse", description="Then: refuse new events at once, or let callers wait up to request_timeout."
     )
+    drop_properties: tuple[str, ...] = Field(
+        (), description="Properties (paths such as address.street) that are taken away before anything is stored."
+    )
     max_event_age_days: float = Field(30.0, gt=0, le=3650, description="Older events are refused.")

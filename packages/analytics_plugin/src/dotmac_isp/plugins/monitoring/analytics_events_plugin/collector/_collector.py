@@ -20,10 +20,13 @@ from ..pages import Drawing
 from ..spool import SegmentLog
 from ..store import EngineProcess, FixedEndpoint, Store, parse_connection
 from ._meta import Meta
+from .access import Limits
 from .alerts import Alerts
+from .customers import Deletions
 from .dashboards import Dashboards
 from .delivery import Delivery
 from .intake import EventIds, Intake, Writer
+from .rules import Retention, RuleBook
 from .schemas import Quarantine, Schemas
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class Collector:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock()
         self.meta = Meta(folder)
+        self.limits = Limits(time.monotonic)
         self.store = self._store()
         self.intake = Intake(
             SegmentLog(folder / "spool", max_bytes=config.spool_bytes),
@@ -81,6 +85,9 @@ class Collector:
         self.drawing = Drawing()
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")
+        self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
+        self.retention = Retention(self.rules, self.store)
+        self.deletions = Deletions(self.meta, self.store, self.writer, self.quarantine)
 
     def _wake(self) -> None:
         self.writer.wake()
@@ -133,6 +140,9 @@ class Collector:
         self._stack.push_async_callback(self.writer.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.drained, _LAST_SECONDS)
+        for work in (self.retention, self.deletions):
+            self._stack.push_async_callback(work.close)
+            work.start()
         self._stack.push_async_callback(self.alerts.close)
         self.alerts.start()
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .access import Keys
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -38,14 +40,14 @@ class Meta:
     """A small SQLite database; calls take a few microseconds to a few milliseconds and may come from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._secret = _server_secret(folder / "keys.secret")
+        secret = self._secret = _server_secret(folder / "keys.secret")
+        #: What pseudonyms and proofs are keyed with; it is not the key of the API keys' hashes.
+        self.pseudonym_secret = hashlib.blake2b(b"pseudonyms", key=secret, digest_size=64).digest()
         self._lock = threading.Lock()
         self._db = sqlite3.connect(folder / "meta.sqlite", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS api_keys (hash BLOB, tenant TEXT, owner TEXT, created REAL, PRIMARY KEY (hash, tenant))"
-        )
+        self.keys = Keys(self._db, self._lock, secret)
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS documents (kind TEXT, tenant TEXT, id TEXT, value BLOB, updated REAL, "
             "PRIMARY KEY (kind, tenant, id))"
@@ -55,31 +57,18 @@ class Meta:
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()
 
-    def _hash(self, key: str) -> bytes:
-        return hashlib.blake2b(key.encode(), key=self._secret, digest_size=32).digest()
-
     def sign(self, purpose: bytes, value: bytes) -> str:
         """A signature that only this collector can make; for one purpose it says nothing about another."""
         key = hashlib.blake2b(purpose, key=self._secret, digest_size=32).digest()
         return hashlib.blake2b(value, key=key, digest_size=24).hexdigest()
 
     def admit(self, tenant: str, key: str, owner: str) -> None:
-        """Let `key` act for `tenant`. An earlier key from the same owner (a host, or the operator) ends with it."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("DELETE FROM api_keys WHERE tenant = ? AND owner = ?", (tenant, owner))
-            self._db.execute(
-                "INSERT OR REPLACE INTO api_keys VALUES (?, ?, ?, ?)", (self._hash(key), tenant, owner, time.time())
-            )
-            self._db.execute("COMMIT")
+        """Let `key` do everything for `tenant`."""
+        self.keys.admit(tenant, key, owner)
 
     def dismiss(self, tenant: str, owner: str) -> None:
         """The owner's key for the tenant opens nothing any more."""
-        self._run("DELETE FROM api_keys WHERE tenant = ? AND owner = ?", (tenant, owner))
-
-    def tenants_of(self, key: str) -> list[str]:
-        """The tenants that the key may act for."""
-        return [row[0] for row in self._run("SELECT tenant FROM api_keys WHERE hash = ?", (self._hash(key),))]
+        self.keys.dismiss(tenant, owner)
 
     def put(self, kind: str, tenant: str, document_id: str, value: Any) -> None:
         self._run(

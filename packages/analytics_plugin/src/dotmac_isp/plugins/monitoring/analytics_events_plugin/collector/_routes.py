@@ -13,19 +13,21 @@ from aiohttp import web
 
 from .._plain import EventError
 from .._version import PRODUCT, version
-from .._wire import TENANT_HEADER
 from ..pages import ChartsMissingError, DrawingError
 from ..spool import SpoolFullError
 from ..store import StoreRefusedError, StoreUnavailableError
 from ._http import COLLECTOR, TENANT, answer, failure
+from .access.routes import ACCESS, guard, key_routes
 from .alerts import CelMissingError
 from .alerts.routes import alert_routes
-from .dashboards.routes import LINKS, dashboard_routes, link_routes
+from .customers.routes import customer_routes
+from .dashboards.routes import dashboard_routes, link_routes
 from .intake import MAX_BATCH
-from .intake.routes import event_routes, given_key
+from .intake.routes import event_routes
 from .questions import SqlMissingError
 from .questions.routes import question_routes
 from .reports.routes import report_routes
+from .rules.routes import rule_routes
 from .schemas import SchemasMissingError
 from .schemas.routes import schema_routes
 
@@ -37,7 +39,6 @@ __all__ = ["admin_app", "public_app"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY: Final = 16 * 1024 * 1024
-_OPEN_PATHS: Final = frozenset({"/v1/about", "/v1/health"})
 
 
 @web.middleware
@@ -69,23 +70,6 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
 _KNOWN_FAILURES: Final = tuple(_FAILURES)
 
 
-@web.middleware
-async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path in _OPEN_PATHS or request.path.startswith(LINKS):
-        return await handler(request)
-    key = await given_key(request)
-    tenants = request.app[COLLECTOR].meta.tenants_of(key) if key else []
-    if not tenants:
-        return failure(401, "no valid API key: send the header 'Authorization: Bearer <key>'")
-    wanted = request.headers.get(TENANT_HEADER, "")
-    if wanted and wanted not in tenants:
-        return failure(403, "the API key does not belong to the tenant that the request names")
-    if not wanted and len(tenants) > 1:
-        return failure(400, f"the API key belongs to several tenants; say which one in the header {TENANT_HEADER!r}")
-    request[TENANT] = wanted or tenants[0]
-    return await handler(request)
-
-
 async def _about(_: web.Request) -> web.Response:
     return answer({"product": PRODUCT, "version": version(), "api": 1})
 
@@ -101,18 +85,22 @@ async def _health(request: web.Request) -> web.Response:
 
 async def _whoami(request: web.Request) -> web.Response:
     config = request.app[COLLECTOR].config
-    return answer({"tenant": request[TENANT], "max_age_days": config.max_age_days, "max_batch": MAX_BATCH})
+    told = {"tenant": request[TENANT], "scopes": sorted(request[ACCESS].scopes)}
+    return answer({**told, "max_age_days": config.max_age_days, "max_batch": MAX_BATCH})
 
 
 def public_app(collector: Collector) -> web.Application:
     """What tenants see."""
-    app = web.Application(middlewares=[_errors, _keys], client_max_size=_MAX_BODY)
+    app = web.Application(middlewares=[_errors, guard], client_max_size=_MAX_BODY)
     app[COLLECTOR] = collector
     app.add_routes(
         [
             web.get("/v1/about", _about),
             web.get("/v1/health", _health),
             web.get("/v1/whoami", _whoami),
+            *key_routes(),
+            *rule_routes(),
+            *customer_routes(),
             *event_routes(),
             *schema_routes(),
             *question_routes(app),

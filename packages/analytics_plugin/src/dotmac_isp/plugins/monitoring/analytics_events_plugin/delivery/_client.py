@@ -97,9 +97,10 @@ class CollectorClient:
             return None
         return msgspec.json.decode(answer) if answer else None
 
-    async def page(self, path: str) -> bytes:
-        """A page, a picture or a document as it comes."""
-        _, body = await self._authorised("GET", path, None)
+    async def page(self, path: str, value: Any = None) -> bytes:
+        """A page, a picture or a document as it comes; with a value it is asked for by it."""
+        method, sent = ("GET", None) if value is None else ("POST", msgspec.json.encode(value))
+        _, body = await self._authorised(method, path, sent)
         return body
 
     async def _authorised(

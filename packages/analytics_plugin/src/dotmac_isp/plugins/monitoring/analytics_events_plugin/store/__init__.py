@@ -6,6 +6,7 @@ from ._clickhouse import Rows, Store, StoreRefusedError, StoreUnavailableError
 from ._connection import Connection, parse_connection
 from ._engine import Endpoint, EngineProcess, FixedEndpoint
 from ._present import without
+from ._reconcile import reconcile_sql
 from ._rollups import AMOUNTS_PER_HOUR, DEVICES_PER_HOUR, PER_MINUTE, ROLLUPS, Rollup
 from ._schema import EVENT_COLUMNS, EVENTS, Layout
 
@@ -27,5 +28,6 @@ __all__ = [
     "StoreRefusedError",
     "StoreUnavailableError",
     "parse_connection",
+    "reconcile_sql",
     "without",
 ]

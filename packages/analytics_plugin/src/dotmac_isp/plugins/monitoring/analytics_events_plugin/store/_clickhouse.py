@@ -183,12 +183,16 @@ class Store:
             (one.tenant_id, one.event_id) for one in block
         }
 
-    async def change(self, sql: str, parameters: Mapping[str, Any] | None = None, *, token: str = "") -> None:
-        """Delete, or insert what a SELECT gives; returns when it is done. The same token again inserts nothing."""
-        settings: dict[str, Any] = {"lightweight_deletes_sync": 2, "mutations_sync": 2}
-        if token:
-            settings |= {"insert_deduplication_token": token}
+    async def change(self, sql: str, parameters: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
+        """Delete, or insert what a SELECT gives; returns when it is done on all replicas, or without `wait` when it is begun."""
+        # What a SELECT gives is no block that could come again: it must not be taken for one that was there before.
+        settings = {"lightweight_deletes_sync": 2, "mutations_sync": 2 if wait else 0, "insert_deduplicate": 0}
         await self._call("command", sql, parameters=dict(parameters or {}), settings=settings)
+
+    async def delete(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+        """Delete rows; `condition` is one of our own with the values bound. They are gone when this returns."""
+        place = f"{self.layout.local(table)}{self.layout.everywhere}"
+        await self.change(f"DELETE FROM {place} WHERE {condition}", parameters)  # noqa: S608 - our own names
 
     async def read_raw(self, sql: str, form: str, parameters: Mapping[str, Any] | None = None) -> bytes:
         """What a SELECT gives, in a format of the engine's (Parquet, JSONEachRow, …)."""

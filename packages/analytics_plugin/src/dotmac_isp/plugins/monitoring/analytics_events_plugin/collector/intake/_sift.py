@@ -1,4 +1,4 @@
-"""What schemas say about the events of a request: taken, tagged, put aside, refused."""
+"""What rules and schemas say about the events of a request: taken, tagged, put aside, refused."""
 
 from __future__ import annotations
 
@@ -34,17 +34,26 @@ async def sift(collector: Collector, tenant: str, events: Sequence[_Numbered]) -
     """Judge the events of a request. `SchemasMissingError` without the library where schemas are registered."""
     result = Sifted()
     aside: list[tuple[int, Event, tuple[str, ...]]] = []
-    for index, event in events:
-        verdict = collector.schemas.judge(tenant, event)
-        if not verdict.reasons:
+    for index, given in events:
+        event, reasons, mode = _judged(collector, tenant, given)
+        if not reasons:
             result.good.append((index, event))
-        elif verdict.mode == "quarantine":
-            aside.append((index, event, verdict.reasons))
+        elif mode == "quarantine":
+            aside.append((index, event, reasons))
         else:
-            _warn_or_refuse(result, index, event, verdict.reasons, verdict.mode)
+            _warn_or_refuse(result, index, event, reasons, mode)
     if aside:
         await _put_aside(collector, tenant, result, aside)
     return result
+
+
+def _judged(collector: Collector, tenant: str, event: Event) -> tuple[Event, tuple[str, ...], str]:
+    """By the tenant's rules first: what is private must not reach the quarantine either."""
+    applied = collector.rules.applied(tenant, event)
+    if applied.reason:
+        return applied.event, (applied.reason,), applied.mode
+    verdict = collector.schemas.judge(tenant, applied.event)
+    return applied.event, verdict.reasons, verdict.mode
 
 
 def _warn_or_refuse(result: Sifted, index: int, event: Event, reasons: tuple[str, ...], mode: str) -> None:

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from aiohttp import web
 
 from ..._plain import EventError
 from ...events import Event, Rejection, parse_event
-from .._http import COLLECTOR, TENANT, answer
+from .._http import COLLECTOR, TENANT, answer, failure
+from ..access.routes import ACCESS
 from ._forms import CLOUD_EVENT, CLOUD_EVENTS, SEGMENT_CALLS, cloud_event, own_form, segment_call, segment_form
 from ._sift import sift
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["event_routes", "given_key"]
+__all__ = ["event_routes"]
 
+#: When an event may have been is for the tenant's rules to say; here only what can be a time at all.
+_ANY_AGE: Final = 366 * 100.0
+_ANY_AHEAD: Final = 366 * 86400 * 100.0
 #: After so many events of a batch, other requests get their turn.
 _BREATH: Final = 500
 _SEGMENT_PATHS: Final = {f"/v1/{call}": call for call in ("batch", *SEGMENT_CALLS)}
-
-
-async def given_key(request: web.Request) -> str:
-    """The API key, as a bearer, in `X-API-Key`, or as Segment's clients send it: the user of Basic, or `writeKey` in the body."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scheme.lower() == "basic":
-        return _user(value)
-    key = request.headers.get("X-API-Key", "")
-    return key if key or request.path not in _SEGMENT_PATHS else _write_key(await request.read())
-
-
-def _user(value: str) -> str:
-    try:
-        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-
-
-class _WithKey(msgspec.Struct, rename="camel"):
-    write_key: str = ""
-
-
-def _write_key(body: bytes) -> str:
-    try:
-        return msgspec.json.decode(body, type=_WithKey).write_key
-    except msgspec.DecodeError:
-        return ""
 
 
 async def _events(request: web.Request) -> web.Response:
@@ -75,14 +47,17 @@ async def _take(
     *,
     status: int = 202,
 ) -> web.Response:
-    collector = request.app[COLLECTOR]
+    collector, access = request.app[COLLECTOR], request[ACCESS]
+    wait = collector.limits.take((access.tenant, access.key_id, "events"), len(raws), access.events_per_second)
+    if wait:
+        return failure(429, f"the API key may send {access.events_per_second} events a second", retry_after=wait)
     events: list[tuple[int, Event]] = []
     rejected: list[Rejection] = []
     for index, raw in enumerate(raws):
         if index % _BREATH == _BREATH - 1:
             await asyncio.sleep(0)
         try:
-            events.append((index, parse_event(understood(raw), max_age_days=collector.config.max_age_days)))
+            events.append((index, parse_event(understood(raw), max_age_days=_ANY_AGE, max_ahead=_ANY_AHEAD)))
         except EventError as error:
             event_id = id_of(raw)[:256] if isinstance(raw, dict) else ""
             rejected.append(Rejection(index=index, reason=str(error), event_id=event_id))

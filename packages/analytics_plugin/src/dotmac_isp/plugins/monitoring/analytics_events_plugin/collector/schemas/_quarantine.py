@@ -80,6 +80,19 @@ class Quarantine:
             )
             self._db.execute("COMMIT")
 
+    def of_people(self, tenant: str, names: Mapping[str, Sequence[str]]) -> Sequence[Held]:
+        """What waits of events that name one of these: names by column (`customer_id`, …)."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT event_id, event_name, at, value FROM held WHERE tenant = ? ORDER BY at, event_id", (tenant,)
+            ).fetchall()
+        held = [Held(event_id=i, event_name=n, at=at, **_decoded(value)) for i, n, at, value in rows]
+        return [one for one in held if any(getattr(one.event, column) in given for column, given in names.items())]
+
+    def drop_people(self, tenant: str, names: Mapping[str, Sequence[str]]) -> None:
+        """These wait no more."""
+        self.drop(tenant, [one.event_id for one in self.of_people(tenant, names)])
+
     def close(self) -> None:
         with self._lock:
             self._db.close()

@@ -1,0 +1,168 @@
+"""API keys: kept as keyed hashes, for one tenant and some scopes each, for a time, with limits.
+
+A key that several tenants share is one entry for each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ..._plain import EventError
+from ..._times import span
+
+if TYPE_CHECKING:
+    import sqlite3
+    import threading
+    from collections.abc import Mapping
+
+__all__ = ["SCOPES", "Access", "Keys"]
+
+#: `admin` may do what the others may.
+SCOPES: Final = ("write", "read", "admin")
+_ALL: Final = frozenset(SCOPES)
+_MOST_KEYS: Final = 1000
+_MAX_NAME: Final = 100
+_MAX_RATE: Final = 10_000_000
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key may do for one tenant. Times are Unix time; 0 is no end and no limit."""
+
+    key_id: str
+    tenant: str
+    name: str
+    scopes: frozenset[str]
+    created_at: float
+    expires_at: float = 0.0
+    events_per_second: int = 0
+    requests_per_second: int = 0
+
+    def allows(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keys:
+    """A table in the collector's small database. Every request asks it, so what is revoked opens nothing from then on."""
+
+    def __init__(self, db: sqlite3.Connection, lock: threading.Lock, secret: bytes) -> None:
+        self._db = db
+        self._lock = lock
+        self._secret = secret
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS keys (id TEXT, tenant TEXT, hash BLOB, owner TEXT, value BLOB, PRIMARY KEY (id, tenant))"
+        )
+        db.execute("CREATE INDEX IF NOT EXISTS keys_by_hash ON keys (hash)")
+
+    def _hash(self, key: str) -> bytes:
+        return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=32).digest()
+
+    def admit(self, tenant: str, key: str, owner: str) -> None:
+        """Let `key` do everything for `tenant`. An earlier key from the same owner (a host, or the operator) ends with it."""
+        access = Access(key_id=f"{owner}", tenant=tenant, name=owner, scopes=_ALL, created_at=time.time())
+        self._put(access, self._hash(key), owner)
+
+    def dismiss(self, tenant: str, owner: str) -> None:
+        """The owner's key for the tenant opens nothing any more."""
+        with self._lock:
+            self._db.execute("DELETE FROM keys WHERE tenant = ? AND owner = ? AND id = ?", (tenant, owner, owner))
+
+    def opened_by(self, key: str) -> list[Access]:
+        """What the key opens now, by tenant."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT value FROM keys WHERE hash = ? ORDER BY tenant", (self._hash(key),)
+            ).fetchall()
+        now = time.time()
+        found = [msgspec.json.decode(row[0], type=Access) for row in rows]
+        return [one for one in found if not one.expires_at or one.expires_at > now]
+
+    def list(self, tenant: str) -> list[Access]:
+        """The tenant's keys, without the keys themselves: those are nowhere."""
+        with self._lock:
+            rows = self._db.execute("SELECT value FROM keys WHERE tenant = ? ORDER BY id", (tenant,)).fetchall()
+        return [msgspec.json.decode(row[0], type=Access) for row in rows]
+
+    def make(self, tenant: str, wish: Mapping[str, Any]) -> tuple[Access, str]:
+        """A new key as wished (`name`, `scopes`, `expires_in`, limits); it is told this once. Raises `EventError`."""
+        if len(self.list(tenant)) >= _MOST_KEYS:
+            raise EventError("key", "one more", f"at most {_MOST_KEYS} keys; revoke some")
+        access = Access(
+            key_id=uuid.uuid4().hex[:16],
+            tenant=tenant,
+            name=_name(wish.get("name")),
+            scopes=_scopes(wish.get("scopes")),
+            created_at=time.time(),
+            expires_at=time.time() + span(wish["expires_in"], "expires_in") if wish.get("expires_in") else 0.0,
+            events_per_second=_rate(wish, "events_per_second"),
+            requests_per_second=_rate(wish, "requests_per_second"),
+        )
+        key = secrets.token_urlsafe(32)
+        self._put(access, self._hash(key), "tenant")
+        return access, key
+
+    def rotate(self, tenant: str, key_id: str, overlap: float) -> tuple[Access, str] | None:
+        """A new key that may do the same; the old one ends after `overlap` seconds. `None`: there is no such key of the tenant's own."""
+        old = next((one for one in self.list(tenant) if one.key_id == key_id), None)
+        if old is None or not self._is_own(tenant, key_id):
+            return None
+        fresh = msgspec.structs.replace(old, key_id=uuid.uuid4().hex[:16], created_at=time.time())
+        key = secrets.token_urlsafe(32)
+        end = time.time() + max(overlap, 0.001)
+        ending = msgspec.structs.replace(old, expires_at=min(end, old.expires_at or end))
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "UPDATE keys SET value = ? WHERE id = ? AND tenant = ?", (msgspec.json.encode(ending), key_id, tenant)
+            )
+            self._insert(fresh, self._hash(key), "tenant")
+            self._db.execute("COMMIT")
+        return fresh, key
+
+    def revoke(self, tenant: str, key_id: str) -> bool:
+        """The key opens nothing any more. `False`: there is no such key of the tenant's own."""
+        with self._lock:
+            cursor = self._db.execute(
+                "DELETE FROM keys WHERE tenant = ? AND id = ? AND owner = 'tenant' RETURNING id", (tenant, key_id)
+            )
+            return bool(cursor.fetchall())
+
+    def _is_own(self, tenant: str, key_id: str) -> bool:
+        with self._lock:
+            rows = self._db.execute("SELECT owner FROM keys WHERE tenant = ? AND id = ?", (tenant, key_id)).fetchall()
+        return bool(rows) and rows[0][0] == "tenant"
+
+    def _put(self, access: Access, hashed: bytes, owner: str) -> None:
+        with self._lock:
+            self._insert(access, hashed, owner)
+
+    def _insert(self, access: Access, hashed: bytes, owner: str) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)",
+            (access.key_id, access.tenant, hashed, owner, msgspec.json.encode(access)),
+        )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
+        raise EventError("name", value, f"what the key is for, at most {_MAX_NAME} printable characters")
+    return value
+
+
+def _scopes(value: object) -> frozenset[str]:
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not given or not all(one in SCOPES for one in given):
+        raise EventError("scopes", value, "a list of " + ", ".join(SCOPES))
+    return frozenset(given)
+
+
+def _rate(wish: Mapping[str, Any], field: str) -> int:
+    value = wish.get(field) or 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_RATE:
+        raise EventError(field, value, f"a whole number from 1 to {_MAX_RATE}, or 0 for no limit")
+    return value
