@@ -19,7 +19,7 @@ import pytest
 from dotmac_isp.plugins.core.hosting import jail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -43,13 +43,13 @@ class Attackable(Protocol):
 class OrdinaryHost:
     """A host that runs as an ordinary user, in a process of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *without: str) -> None:
         self.home = home
         self._ours, theirs = socket.socketpair()
         self._ours.settimeout(PATIENCE)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / "host.py"), str(ORDINARY), str(home), str(theirs.fileno())],
+                [sys.executable, str(HERE / "host.py"), str(ORDINARY), str(home), str(theirs.fileno()), *without],
                 pass_fds=[theirs.fileno()],
                 env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(sys.path)},
             )
@@ -109,3 +109,13 @@ def host(request: pytest.FixtureRequest) -> Iterator[Attackable]:
     kind = Host if request.param == "root" else OrdinaryHost
     with _home() as home, contextlib.closing(kind(home)) as made:
         yield made
+
+
+@pytest.fixture(params=["root", "ordinary"])
+def lacking(request: pytest.FixtureRequest) -> Iterator[Callable[..., Attackable]]:
+    """Makes hosts on machines that lack something."""
+    if os.geteuid():
+        pytest.skip("needs root, to become an ordinary user with a known number too")
+    kind = Host if request.param == "root" else OrdinaryHost
+    with contextlib.ExitStack() as stack:
+        yield lambda *what: stack.enter_context(contextlib.closing(kind(stack.enter_context(_home()), *what)))

@@ -26,13 +26,13 @@ PATIENCE = 60.0
 class Host:
     """One host with its zygote. Blocking, one attack at a time, so that tests read from top to bottom."""
 
-    def __init__(self, home: Path, *, prepares: bool = True) -> None:
+    def __init__(self, home: Path, *without: str) -> None:
         self.home = home
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, str(HERE / "zygote.py"), str(theirs.fileno()), str(home)]
             self.zygote = subprocess.Popen(
-                [*command, *([] if prepares else ["unprepared"])],
+                [*command, *without],
                 pass_fds=[theirs.fileno()],
                 env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(sys.path)},
             )
@@ -165,7 +165,7 @@ def main() -> None:
         os.set_inheritable(fd, True)
         os.execv(sys.executable, [sys.executable, *sys.argv])
     requests = socket.socket(fileno=fd)
-    host = Host(Path(home))
+    host = Host(Path(home), *sys.argv[4:])
     requests.sendall(msgspec.json.encode(host.readiness))
     with requests.makefile("rb") as lines:
         for line in lines:

@@ -123,7 +123,7 @@ def test_an_instance_keeps_its_user_and_others_get_another(root_host: Host) -> N
 def test_without_preparation_a_child_does_it_all_itself(short_home: Path) -> None:
     from host import Host
 
-    host = Host(short_home, prepares=False)
+    host = Host(short_home, "preparation")
     told = host.attack("own_data")
     assert told["result"] == "mine"
     assert told["child"]["view"]

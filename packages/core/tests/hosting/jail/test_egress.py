@@ -37,15 +37,27 @@ class Answering(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    server = Server(("127.0.0.1", 0), Answering)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield server.server_address[1]
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[int]:
+    with serving() as port:
+        yield port
 
 
 def listed(port: int, host: str = "vendor.example", **more: Any) -> dict[str, Any]:

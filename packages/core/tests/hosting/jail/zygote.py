@@ -1,11 +1,12 @@
 """A small zygote for the tests: prepares, then forks a jailed child for each request and lets it try one attack.
 
-Run as `python zygote.py FD HOME`. FD is a Unix seqpacket socket; a request is a plan, the name of an attack in `attacks.py`
+Run as `python zygote.py FD HOME [LACKING...]`; LACKING of "preparation", "namespaces", "landlock", "seccomp". FD is a Unix seqpacket socket; a request is a plan, the name of an attack in `attacks.py`
 and its arguments, together with the child's end of a stream socket and, if the attack wants it, one for egress.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +23,7 @@ import attacks
 import clients
 
 from dotmac_isp.plugins.core.hosting import jail
+from dotmac_isp.plugins.core.hosting.jail import _kernel, _landlock, _seccomp
 
 LARGEST = 1 << 16
 
@@ -66,5 +69,20 @@ def run(request: dict, fds: list[int]) -> None:
     os._exit(0)
 
 
+def lacking(what: list[str]) -> None:
+    """Make this a machine that lacks some of what Linux has."""
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "not on this machine")
+
+    if "namespaces" in what:
+        _kernel.unshare = refused
+    if "landlock" in what:
+        _landlock.landlock_abi = lambda: 0
+    if "seccomp" in what:
+        _seccomp.seccomp_arch = lambda: ""
+
+
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], prepares=sys.argv[3:] != ["unprepared"])
+    lacking(sys.argv[3:])
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], prepares="preparation" not in sys.argv[3:])

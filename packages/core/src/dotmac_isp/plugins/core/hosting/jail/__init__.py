@@ -12,6 +12,7 @@ from ._egress import grpc_target, install_egress
 from ._ending import Ending, ExitReason
 from ._judgement import GUARANTEES, Guarantee, IsolationReport, Strength, without_a_jail
 from ._lockdown import lock_down
+from ._machine import MachineReport, machine_report
 from ._plan import ChildReport, Endpoint, JailLimits, JailPlan, Readiness, Usage
 from ._prepare import fork, prepare
 from ._sweep import sweep
@@ -30,6 +31,7 @@ __all__ = [
     "IsolationReport",
     "JailLimits",
     "JailPlan",
+    "MachineReport",
     "Readiness",
     "Strength",
     "Usage",
@@ -38,6 +40,7 @@ __all__ = [
     "grpc_target",
     "install_egress",
     "lock_down",
+    "machine_report",
     "prepare",
     "sweep",
     "without_a_jail",

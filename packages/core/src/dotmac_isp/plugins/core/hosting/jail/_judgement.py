@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ._landlock import HOLDS_TCP
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -178,7 +180,7 @@ def _network(child: ChildReport) -> Guarantee:
     if child.seccomp or alone:
         layers = ["no sockets but those from the broker (system call filter)"] if child.seccomp else []
         return _enforced(" and ".join([*layers, *(["an empty network namespace"] if alone else [])]))
-    if child.sockets_pinned:
+    if child.landlock >= HOLDS_TCP:
         return Guarantee(
             strength=Strength.ADVISORY,
             how="Landlock refuses TCP, but not UDP or other protocols",

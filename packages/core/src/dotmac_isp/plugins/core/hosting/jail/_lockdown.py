@@ -131,7 +131,7 @@ class _Descent:
         # In the view there is nothing that it may not read.
         read = ["/"] if self.facts.get("view") else _view.readable_paths(self.plan.readable)
         abi = _landlock.restrict(read=read, write=write, devices=_view.DEVICES)
-        self.facts.update(landlock=abi, sockets_pinned=abi >= _landlock.HOLDS_TCP)
+        self.facts["landlock"] = abi
 
     def seccomp(self) -> None:
         arch = _seccomp.seccomp_arch()
@@ -150,4 +150,7 @@ class _Descent:
             threads_only=threads_only,
             only_pid=0 if out_of_reach else os.getpid(),
         )
-        self.facts.update(seccomp=arch, connect=connect, threads_only=threads_only)
+        # It takes both: Landlock refuses connect(2) and bind(2), the filter MSG_FASTOPEN, which Landlock lets through
+        # (its issue 41). A socket of the host's network could otherwise be disconnected and sent elsewhere.
+        pinned = abi >= _landlock.HOLDS_TCP
+        self.facts.update(seccomp=arch, connect=connect, threads_only=threads_only, sockets_pinned=pinned)

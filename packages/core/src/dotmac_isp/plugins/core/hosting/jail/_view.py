@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from . import _kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ._plan import JailPlan
 
@@ -77,6 +77,10 @@ def lies_below(path: str, other: str) -> bool:
     return path == other or (path.startswith(other + "/") and not os.path.islink(other))  # noqa: PTH114
 
 
+#: What the view of this process, or of the zygote that it was forked from, shows.
+_shown: Final[list[str]] = []
+
+
 def build_view(at: str, readable: Iterable[str]) -> None:
     """Put the view together at the folder *at*, in this process's own mount namespace."""
     _kernel.tmpfs(at, size=1 << 20, files=8192)
@@ -84,6 +88,7 @@ def build_view(at: str, readable: Iterable[str]) -> None:
         Path(at, name).mkdir(mode=0o755)
     for path in readable:
         _show(path, at)
+        _shown.append(path)
     for path in DEVICES:
         if os.path.exists(path):  # noqa: PTH110
             _place_for(path, at)
@@ -136,16 +141,12 @@ def enter_view(plan: JailPlan, at: str, *, proc: bool) -> None:
 
 
 def _hide_home(plan: JailPlan, at: str) -> None:
-    """Cover the host's state folder, then show what of the plugin's code lies in it, and what was not in the view yet."""
+    """Cover the host's state folder, then show again what of the plugin's code lies below a covered folder (a virtual
+    environment in /tmp, say), and what was not in the view yet."""
     hidden = at + plan.home
     if plan.home:
         Path(hidden).mkdir(parents=True, exist_ok=True)
         _kernel.tmpfs(hidden, size=1 << 16, files=256)
-    for path in _missing(plan, at):
-        _show(path, at)
-
-
-def _missing(plan: JailPlan, at: str) -> Iterator[str]:
-    for path in plan.readable:
+    for path in dict.fromkeys((*_shown, *plan.readable)):
         if os.path.lexists(path) and not os.path.lexists(at + path):
-            yield path
+            _show(path, at)
