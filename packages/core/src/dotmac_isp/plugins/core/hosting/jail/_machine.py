@@ -54,7 +54,7 @@ def machine_report(home: str | Path | None = None) -> MachineReport:
 def _try(home: Path) -> MachineReport:
     cell = Cell(JailPlan(label="probe@-", data_dir=None), home)
     try:
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - this interpreter, and a text of this module
             [sys.executable, "-c", PROBE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
