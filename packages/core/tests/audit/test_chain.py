@@ -21,7 +21,10 @@ from dotmac_isp.plugins.core.audit import (
     records,
     verify,
 )
-from dotmac_isp.plugins.core.audit._keys import KEY_FILE
+from dotmac_isp.plugins.core.audit._chain import Head, signed_well
+from dotmac_isp.plugins.core.audit._keys import KEY_FILE, public_verifier
+from dotmac_isp.plugins.core.audit._read import reading
+from dotmac_isp.plugins.core.audit._store import read_claims
 from dotmac_isp.plugins.core.model import Secret
 
 if TYPE_CHECKING:
@@ -257,6 +260,32 @@ async def test_a_database_that_was_taken_back_or_written_anew_is_found_with_a_he
     anew.mkdir()
     await write(anew, 10)
     assert any("signed with key" in str(one) for one in verify(anew, kept=kept).problems)
+
+
+async def test_heads_are_signed_only_when_they_leave_and_a_changed_one_never_is(home: Path, sql: Sql) -> None:
+    await write(home, 3)
+    kept = exported_heads(home)
+    assert kept.algorithm == "ed25519"
+    outsider = public_verifier(kept.algorithm, kept.public or "")
+    assert all(signed_well(outsider, head) for head in kept.heads)
+    assert not any(signed_well(outsider, msgspec.structs.replace(head, sequence=2)) for head in kept.heads)
+    with reading(home) as connection:
+        stored = [msgspec.json.decode(claim, type=Head) for claim in read_claims(connection, "head").values()]
+    assert not any(signed_well(outsider, head) for head in stored)  # sealed: only the host's own key checks it
+    sql("UPDATE claims SET claim = replace(claim, '\"sequence\":3', '\"sequence\":2') WHERE kind = 'head'")
+    with pytest.raises(AuditError, match="not sealed with this host's key"):
+        exported_heads(home)
+
+
+async def test_a_chain_whose_head_was_signed_and_not_sealed_goes_on(home: Path) -> None:
+    await write(home, 3)
+    (head,) = exported_heads(home).heads
+    connection = sqlite3.connect(home / "audit.sqlite3", isolation_level=None)
+    connection.execute("UPDATE claims SET claim = ? WHERE kind = 'head'", (msgspec.json.encode(head),))
+    connection.close()
+    assert verify(home).ok
+    await write(home, 1, first=4)
+    assert verify(home).ok
 
 
 async def test_a_database_that_is_gone_or_garbage_is_said(home: Path) -> None:

@@ -95,7 +95,7 @@ def _one(store: ChainStore, place: Path, tenant: str, before: float) -> Archived
         walk.along(old, (), lambda: rows(connection, tenant))
         if walk.problem is not None:
             raise AuditError(f"nothing was archived: {walk.problem}", remedy="dotmac-plugins audit verify")
-        anchor = sign_head(store.signer, "anchor", tenant, walk.sequence, walk.digest, time.time())
+        anchor = _anchor(store.signer, walk)
         file = place / f"{_file_stem(tenant)}-{walk.first:09d}-{walk.sequence:09d}.jsonl"
         _write(file, _lines(tenant, start[1], old, anchor))
         for left in place.glob(f"{_file_stem(tenant)}-{walk.first:09d}-*.jsonl"):
@@ -104,6 +104,21 @@ def _one(store: ChainStore, place: Path, tenant: str, before: float) -> Archived
         store.claim(anchor)
         connection.execute("DELETE FROM records WHERE tenant = ? AND sequence <= ?", (tenant, walk.sequence))
         return Archived(tenant=tenant, first=walk.first, last=walk.sequence, file=str(file))
+
+
+def _anchor(signer: Signer, walk: Walk) -> Head:
+    """Signed, as it leaves the host with the archive."""
+    return sign_head(
+        signer,
+        Head(
+            kind="anchor",
+            tenant=walk.tenant,
+            sequence=walk.sequence,
+            hash=walk.digest.hex(),
+            at=time.time(),
+            key=signer.key_id,
+        ),
+    )
 
 
 def _start(connection: sqlite3.Connection, signer: Signer, tenant: str) -> tuple[int, bytes]:

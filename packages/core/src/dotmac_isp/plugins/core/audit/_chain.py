@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ._keys import Signer
 
-__all__ = ["Head", "Roster", "genesis", "link", "sign_head", "sign_roster", "signed_well"]
+__all__ = ["Head", "Roster", "genesis", "link", "seal_head", "seal_roster", "sign_head", "signed_well"]
 
 _BEGIN: Final = b"dotmac audit chain 1\n"
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -55,18 +55,23 @@ def _signed_bytes(claim: Head | Roster) -> bytes:
     return type(claim).__name__.encode() + b"\n" + _ENCODER.encode(msgspec.structs.replace(claim, signature=b""))
 
 
-def sign_head(signer: Signer, kind: str, tenant: str, sequence: int, digest: bytes, at: float) -> Head:
-    """A head with its signature."""
-    head = Head(kind=kind, tenant=tenant, sequence=sequence, hash=digest.hex(), at=at, key=signer.key_id)
+def seal_head(signer: Signer, tenant: str, sequence: int, digest: bytes, at: float) -> Head:
+    """A chain's head as it stands in the host's database, which only the host's own key can check."""
+    head = Head(kind="head", tenant=tenant, sequence=sequence, hash=digest.hex(), at=at, key=signer.key_id)
+    return msgspec.structs.replace(head, signature=signer.seal(_signed_bytes(head)))
+
+
+def sign_head(signer: Signer, head: Head) -> Head:
+    """The same statement with a signature that others can check, for what leaves the host."""
     return msgspec.structs.replace(head, signature=signer.sign(_signed_bytes(head)))
 
 
-def sign_roster(signer: Signer, tenants: Iterable[str]) -> Roster:
-    """A roster with its signature."""
+def seal_roster(signer: Signer, tenants: Iterable[str]) -> Roster:
+    """The host's list of tenants, sealed."""
     roster = Roster(tenants=tuple(sorted(tenants)), key=signer.key_id)
-    return msgspec.structs.replace(roster, signature=signer.sign(_signed_bytes(roster)))
+    return msgspec.structs.replace(roster, signature=signer.seal(_signed_bytes(roster)))
 
 
 def signed_well(signer: Signer, claim: Head | Roster) -> bool:
-    """Whether the signature is the key's, for exactly this."""
+    """Whether the signature or seal is the key's, for exactly this."""
     return claim.key == signer.key_id and signer.verify(_signed_bytes(claim), claim.signature)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._chain import Head
+from ._chain import Head, sign_head, signed_well
 from ._keys import open_signer
 from ._record import AuditError, AuditRecord, decode
 from ._store import DATABASE, open_database, read_claims
@@ -91,7 +91,7 @@ def records(
 
 
 def exported_heads(home: Path, *, tenant: str | None = None) -> HeadFile:
-    """The signed heads, of a tenant (a label) or of all. Raises `AuditError`."""
+    """The heads, of a tenant (a label) or of all, signed for others to check. Raises `AuditError`, also for one that was changed."""
     signer = open_signer(home, create=False)
     with reading(home) as connection:
         claims = read_claims(connection, "head")
@@ -99,5 +99,10 @@ def exported_heads(home: Path, *, tenant: str | None = None) -> HeadFile:
         heads = [msgspec.json.decode(claim, type=Head) for claim in claims.values()]
     except msgspec.MsgspecError as error:
         raise AuditError(f"a signed head cannot be read: {error}", remedy="dotmac-plugins audit verify") from error
-    chosen = tuple(head for head in sorted(heads, key=lambda one: one.tenant) if tenant in {None, head.tenant})
-    return HeadFile(algorithm=signer.algorithm, key=signer.key_id, public=signer.public, heads=chosen)
+    chosen = [head for head in sorted(heads, key=lambda one: one.tenant) if tenant in {None, head.tenant}]
+    for head in chosen:
+        if not signed_well(signer, head):  # signing it would vouch for what somebody else wrote
+            what = f"the head of tenant {head.tenant} is not sealed with this host's key: it was changed"
+            raise AuditError(what, remedy="dotmac-plugins audit verify")
+    signed = tuple(sign_head(signer, head) for head in chosen)
+    return HeadFile(algorithm=signer.algorithm, key=signer.key_id, public=signer.public, heads=signed)

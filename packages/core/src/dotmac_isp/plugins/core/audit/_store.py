@@ -1,6 +1,6 @@
 """The database of the chains: one SQLite file for all tenants of a host.
 
-Records and the signed head of their chain are written in one transaction, which looks at the file's own last records first:
+Records and the sealed head of their chain are written in one transaction, which looks at the file's own last records first:
 processes that write at the same time queue up at SQLite's lock, and none forks a chain.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ._chain import Head, Roster, genesis, link, sign_head, sign_roster, signed_well
+from ._chain import Head, Roster, genesis, link, seal_head, seal_roster, signed_well
 from ._record import AuditError, AuditRecord, canonical
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class ChainStore:
         #: The ends of the chains, as long as nobody else writes the file.
         self._ends: dict[str, tuple[int, bytes]] = {}
         self._version = -1
+        self._patience = _PATIENCE
 
     def append(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """Write (tenant label, record) pairs in one transaction. Raises `sqlite3.Error`; then none is written."""
@@ -133,7 +134,11 @@ class ChainStore:
 
     def wait_at_most(self, seconds: float = _PATIENCE) -> None:
         """How long to wait for another process that writes."""
-        self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        if (
+            seconds != self._patience
+        ):  # a statement of its own, and durable callers would make two of them for each commit
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._patience = seconds
 
     def close(self) -> None:
         self._connection.close()
@@ -150,7 +155,7 @@ class ChainStore:
         self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
         at = time.time()
         for tenant, (sequence, digest) in touched.items():
-            self.claim(sign_head(self.signer, "head", tenant, sequence, digest, at))
+            self.claim(seal_head(self.signer, tenant, sequence, digest, at))
         self._ends |= touched
 
     def _find_end(self, tenant: str, rows: list[tuple[str, int, bytes, bytes]]) -> tuple[int, bytes]:
@@ -222,5 +227,5 @@ class ChainStore:
                     why = "the list of tenants was not signed with this host's key"
         if why is None and tenant in tenants:
             return "its whole chain was gone"
-        self.claim(sign_roster(self.signer, {*tenants, tenant}))
+        self.claim(seal_roster(self.signer, {*tenants, tenant}))
         return why

@@ -118,7 +118,6 @@ class ChainWriter:
                 self._store.wait_at_most(_PATIENCE_HERE)
                 self._write(here=True)
             finally:
-                self._store.wait_at_most()
                 self._writing.release()
 
     def close(self) -> None:
@@ -139,6 +138,7 @@ class ChainWriter:
                 self._hurry.clear()
                 self._wake.clear()
                 with self._writing:
+                    self._store.wait_at_most()
                     done = self._write()
                 if not done and self._closing:
                     return
