@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +83,21 @@ def gasps(*serials: str) -> dict[str, tuple[str, ...]]:
         ("pon_fibre_cut", facts(onu=DARK, neighbours=OTHERS_DARK, alarms_known=False), 0.7),
         ("power_cut", facts(onu=DARK, neighbours=OTHERS_DARK, alarms=gasps("ONU", "B", "C")), 0.8),
         ("branch_cut", facts(onu=DARK, neighbours=(*OTHERS_DARK[:2], OTHERS_UP[0])), 0.7),
+        ("branch_cut", facts(onu=DARK, neighbours=(dark("B"), *OTHERS_UP[1:]), splitters={"SP": ("B",)}), 0.9),
+        (
+            "power_cut",
+            facts(onu=DARK, neighbours=(dark("B"), *OTHERS_UP[1:]), splitters={"SP": ("B",)}, alarms=gasps("ONU", "B")),
+            0.8,
+        ),
+        ("drop_fibre_cut", facts(onu=DARK, alarms={"ONU": LOS}, splitters={"SP": ("B", "C")}), 0.8),
+        ("suspended", facts(services=("suspended", "suspended"), onu=DARK), 0.9),
+        ("onu_moved", facts(onu=msgspec.structs.replace(UP, parent_id="id-OTHER")), 0.9),
+        ("onu_deactivated", facts(onu=DARK, deactivated=True), 0.9),
+        ("onu_not_admitted", facts(onu=device("ONU", admin="DISABLED", oper="UNKNOWN"), not_admitted=True), 0.9),
+        ("onu_stuck", facts(onu=device("ONU", oper="RECONCILING_FAILED", reason="reconciling-canceled")), 0.9),
+        ("technology_profile", facts(wrong_profiles=(65,)), 0.9),
+        ("technology_profile", facts(missing_on_devices=2, recent=("ONU_CONFIG_FAILURE_MISSING_TCONT",)), 0.8),
+        ("waiting_for_mac", facts(services=("waiting_for_mac",)), 0.9),
         ("onu_missing", facts(onu=None, neighbours=()), 0.8),
         ("technology_profile", facts(onu=device("ONU", reason="tech-profile-config-download-failed")), 0.9),
         ("onu_not_ready", facts(onu=device("ONU", oper="ACTIVATING", reason="starting-openomci")), 0.8),

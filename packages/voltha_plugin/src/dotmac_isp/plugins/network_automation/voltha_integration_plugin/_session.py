@@ -15,9 +15,10 @@ from ._directory import Directory
 from ._errors import DeviceNotFoundError, VolthaConfigurationError
 from ._shared_reads import SharedReads
 from .services._foreign import foreign_flows
-from .services._messages import listed_meters, referenced_meters, source_ports
+from .services._messages import listed_meters, referenced_meters, source_ports, written_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from dotmac_isp.plugins.core.api import PluginAPI
@@ -45,6 +46,10 @@ class FlowTable:
     def listed(self, flow_id: int) -> Any:
         """One flow as VOLTHA listed it, or `None`."""
         return next((flow for flow in self._flows.items if flow.id == flow_id), None)
+
+    def written(self, flow_ids: Collection[int]) -> dict[int, int]:
+        """What these flows write as metadata (tags, technology profile, port), by flow id; 0: nothing."""
+        return written_metadata(self._flows, flow_ids)
 
     @cached_property
     def sources(self) -> frozenset[int]:

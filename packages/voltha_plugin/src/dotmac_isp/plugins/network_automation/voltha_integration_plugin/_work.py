@@ -15,7 +15,7 @@ from ._onu import OnuPlace, pon_index, provision_onu
 from ._session import Locks, open_session
 from ._status import describe
 from .devices._control import DeviceControl
-from .diagnosis._facts import collect_facts
+from .diagnosis._facts import Known, collect_facts
 from .diagnosis._rules import decide, plain
 from .events._events import Events
 from .events._log import EventLog
@@ -93,7 +93,7 @@ class Work:
                 "user and password travel to %s unencrypted; set voltha_tls", client.endpoint.label
             )
         await self.desk.begin()
-        await self.devices.admissions.load()
+        await self.devices.load()
         await self.software.load()
         self._monitor.devices = await self.session.devices()
         await self._events.start()
@@ -282,9 +282,19 @@ class Work:
         items = await self._store.of_subscriber(subscriber_id)
         # Of a subscriber with services on several ONUs the first that was stored is looked at.
         here = [item for item in items if item.key.onu_serial == items[0].key.onu_serial]
-        alarms = None if self._events.reader is None else list(self._events.book.active.values())
-        facts = await collect_facts(self.session, subscriber_id, here, alarms)
+        facts = await collect_facts(self.session, subscriber_id, here, await self._known())
         return plain(facts, decide(facts))
+
+    async def _known(self) -> Known:
+        """What a diagnosis knows without asking VOLTHA."""
+        return Known(
+            devices=self._monitor.devices,
+            alarms=None if self._events.reader is None else list(self._events.book.active.values()),
+            plant=await self.plant.read(),
+            deactivated=self.devices.deactivated,
+            not_admitted=self.devices.admissions.rejected,
+            recent=self._events.recent,
+        )
 
     async def _names(self, device_id: str | None) -> set[str] | None:
         """What a device is called: its id and serial number, and what the caller called it, should it be gone."""

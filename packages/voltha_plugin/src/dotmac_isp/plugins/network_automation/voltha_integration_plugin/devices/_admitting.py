@@ -42,6 +42,11 @@ class Admissions:
     def _is_open(self) -> bool:
         return bool(self._api.settings.onu_admission == "automatic")
 
+    @property
+    def rejected(self) -> frozenset[str]:
+        """The serial numbers that are disabled because they are not allowed."""
+        return frozenset(self._rejected)
+
     async def load(self) -> None:
         """Read the list."""
         self._allowed = {entry["serial"]: msgspec.convert(entry, Admission) for entry in await self._values(_ALLOWED)}

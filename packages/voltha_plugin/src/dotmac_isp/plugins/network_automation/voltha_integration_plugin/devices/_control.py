@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceControl"]
 
+_DEACTIVATED: Final = "deactivated/"
 #: A reboot takes minutes on hardware (section 2.2); a call's own deadline bounds it.
 _REBOOT: Final = 25.0
 
@@ -48,6 +49,7 @@ class DeviceControl:
         self._monitor: Final = monitor
         self.admissions: Final = Admissions(api, session=session, tell=monitor.tell)
         self.stuck: Final = StuckWatch()
+        self._deactivated: Final[set[str]] = set()
         self.reads: Final = Reads(session)
         self.changes: Final = ChangeStream(
             session=session,
@@ -59,6 +61,26 @@ class DeviceControl:
     @property
     def _session(self) -> Session:
         return self._session_now()
+
+    @property
+    def deactivated(self) -> frozenset[str]:
+        """The serial numbers that were deactivated at their OLT, as far as this plugin did it."""
+        return frozenset(self._deactivated)
+
+    async def load(self) -> None:
+        """Read what is remembered: who may work, and who is deactivated."""
+        await self.admissions.load()
+        documents = await self._api.storage.list(_DEACTIVATED)
+        self._deactivated.update(document.key.removeprefix(_DEACTIVATED) for document in documents)
+
+    async def _remember(self, serial: str, *, enabled: bool) -> None:
+        """Remember who is deactivated: VOLTHA shows it as unreachable only."""
+        if enabled:
+            self._deactivated.discard(serial)
+            await self._api.storage.delete(_DEACTIVATED + serial)
+        else:
+            await self._api.storage.put(_DEACTIVATED + serial, {"at": time.time()})
+            self._deactivated.add(serial)
 
     async def seen(self, devices: Sequence[DeviceView]) -> None:
         """What is done after each look at all devices."""
@@ -169,6 +191,7 @@ class DeviceControl:
         """Let the OLT deactivate or activate an ONU that VOLTHA lists."""
         onu = await self.require(name, "onu")
         async with self._command(onu, "switch at the OLT", context) as follower:
+            await self._remember(onu.serial, enabled=enabled)
             return await switch_at_olt(self._session, onu, follower, enabled=enabled, serial=by_serial)
 
     async def switch_serial(
@@ -184,6 +207,7 @@ class DeviceControl:
         if onu is not None:
             return await self.switch_at_olt(onu.id, enabled=enabled, by_serial=True, context=context)
         await switch_serial(self._session, parent.id, index, check_serial(serial), enabled=enabled)
+        await self._remember(serial, enabled=enabled)
         return {"serial_number": serial, "pon_port": index, "enabled_at_olt": enabled}
 
     async def allow(self, entry: Admission) -> dict[str, Any]:

@@ -21,6 +21,8 @@ _WEAKEST: Final = -27.0
 _GASP: Final = "ONU_DYING_GASP"
 _LOS: Final = "ONU_LOSS_OF_SIGNAL"
 _PON_LOS: Final = "OLT_LOSS_OF_SIGNAL"
+#: What an ONU says that cannot carry out a technology profile (section 5.4).
+_CONFIG: Final = ("ONU_CONFIG_", "ONU_OMCI_COMMUNICATION_FAILURE_CONFIG")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +43,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     alarms_known: bool = False
     alarms: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     pon_alarms: tuple[str, ...] = ()
+    #: Switched off at the OLT by this plugin; not on the list of those that may work.
+    deactivated: bool = False
+    not_admitted: bool = False
+    #: Splitters between the ONU and its PON, nearest first, with the neighbours behind each.
+    splitters: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    #: Failures of the ONU that VOLTHA reported once (Kafka), newest last.
+    recent: tuple[str, ...] = ()
+    #: The controller that programs the flows; empty: this plugin does.
+    controlled: str = ""
     flows: int = 0
     missing_logical: int = 0
     missing_on_devices: int = 0
+    #: Technology profiles that the flows carry instead of the service's.
+    wrong_profiles: tuple[int, ...] = ()
     missing_meters: tuple[int, ...] = ()
     wrong_meters: tuple[int, ...] = ()
     #: Whether the line itself was measured, and what came of it.
@@ -104,6 +117,13 @@ def _service(facts: Facts) -> Diagnosis | None:
     )
 
 
+def _suspended(facts: Facts) -> Diagnosis | None:
+    if not all(state == "suspended" for state in facts.services):
+        return None
+    text = f"The service of subscriber {facts.subscriber_id!r} is suspended by administration."
+    return Diagnosis("suspended", text, 0.98, "Restore it with restore_subscriber if that is no intention any more.")
+
+
 def _olt(facts: Facts) -> Diagnosis | None:
     olt, name = facts.olt, facts.olt_serial
     if olt is None:
@@ -125,7 +145,24 @@ def _pon(facts: Facts) -> Diagnosis | None:
     return Diagnosis("pon_disabled", text, 0.98, "Enable the PON port with configure_device if that was no intention.")
 
 
+def _moved(facts: Facts) -> Diagnosis | None:
+    onu, olt = facts.onu, facts.olt
+    if onu is None or olt is None or onu.parent_id == olt.id:
+        return None
+    text = f"ONU {onu.serial} is on another OLT now, PON {onu.pon}, and its service is on OLT {olt.key}."
+    return Diagnosis(
+        "onu_moved", text, 0.95, "Remove the service and add it where the ONU is, or connect it where it was."
+    )
+
+
 def _lock(facts: Facts) -> Diagnosis | None:
+    name = facts.onu_serial
+    if facts.deactivated and (facts.onu is None or not facts.onu.is_active):
+        text = f"ONU {name} is deactivated at its OLT by administration."
+        return Diagnosis("onu_deactivated", text, 0.95, "Activate it with enable_onu if that was no intention.")
+    if facts.not_admitted and facts.onu is not None and facts.onu.admin == "DISABLED":
+        text = f"ONU {name} is disabled because it is not on the list of ONUs that may work there."
+        return Diagnosis("onu_not_admitted", text, 0.98, "Allow it with allow_onu if it is the subscriber's.")
     if facts.onu is None or facts.onu.admin != "DISABLED":
         return None
     text = f"ONU {facts.onu_serial} is disabled by administration."
@@ -140,12 +177,35 @@ def _dark(facts: Facts) -> Diagnosis | None:
     dark = [each for each in others if each.connect == "UNREACHABLE"]
     if dark and len(dark) == len(others):
         return _whole_pon(facts, dark)
+    branch = _branch(facts, {each.serial for each in others}, {each.serial for each in dark})
+    if branch is not None:
+        return branch
     if 2 * len(dark) > len(others) and len(dark) > 1:
         text = (
             f"ONU {facts.onu_serial} and {len(dark)} of {len(others)} others of its PON are dark, so one branch is cut."
         )
         return Diagnosis("branch_cut", text, 0.7, "Check the splitter and the cable that these ONUs have in common.")
     return _one_onu(facts, alone=not others)
+
+
+def _branch(facts: Facts, others: set[str], dark: set[str]) -> Diagnosis | None:
+    """The splitter nearest to the PON behind which everything is dark, while other ONUs of the PON work."""
+    for splitter, behind in reversed(facts.splitters.items()):
+        there = others.intersection(behind)
+        if not there or there - dark:
+            continue
+        number = len(there) + 1
+        gasped = sum(_GASP in facts.raised(serial) for serial in (*there, facts.onu_serial))
+        if 2 * gasped > number:
+            text = f"All {number} ONUs behind splitter {splitter} are dark, and {gasped} said that their power failed: a power cut there."
+            return Diagnosis("power_cut", text, 0.85, "Ask the power supplier; the ONUs come back by themselves.")
+        text = (
+            f"All {number} ONUs behind splitter {splitter} are dark and others of the PON work: the cable to it is cut."
+        )
+        return Diagnosis(
+            "branch_cut", text, 0.9, f"Send someone to splitter {splitter} and the cable that leads to it."
+        )
+    return None
 
 
 def _whole_pon(facts: Facts, dark: list[DeviceView]) -> Diagnosis:
@@ -193,6 +253,9 @@ def _onu(facts: Facts) -> Diagnosis | None:
         return Diagnosis(
             "technology_profile", text, 0.9, "Check that the profile of the service exists in VOLTHA's store."
         )
+    if onu.oper == "RECONCILING_FAILED":
+        text = f"ONU {onu.serial} was not taken over by its adapter after a restart ({onu.state})."
+        return Diagnosis("onu_stuck", text, 0.9, "Delete the ONU, which is discovered again, or reboot its OLT.")
     text = f"ONU {onu.serial} does not become ready: it is {onu.state}."
     return Diagnosis("onu_not_ready", text, 0.8, "Wait a minute; then reboot the ONU, and look at the ONU adapter.")
 
@@ -206,20 +269,43 @@ def _lost(facts: Facts) -> Diagnosis | None:
     )
 
 
+_AGAIN: Final = "Install the service again with add_subscriber_flow and the same values."
+
+
+def _profile(facts: Facts) -> Diagnosis | None:
+    refused = [name for name in facts.recent if name.startswith(_CONFIG)]
+    if facts.wrong_profiles:
+        text = f"Flows of the service carry technology profile {', '.join(map(str, facts.wrong_profiles))} and not its own."
+        return Diagnosis("technology_profile", text, 0.9, f"Find out who programs flows beside this plugin. {_AGAIN}")
+    if refused and (facts.missing_on_devices or facts.missing_logical):
+        text = f"ONU {facts.onu_serial} refused the service's technology profile ({', '.join(dict.fromkeys(refused))})."
+        advice = "Take a profile that the ONU has the queues and GEM ports for, or mend it in VOLTHA's store."
+        return Diagnosis("technology_profile", text, 0.85, advice)
+    return None
+
+
 def _flows(facts: Facts) -> Diagnosis | None:
-    again = "Install the service again with add_subscriber_flow and the same values."
     if facts.missing_meters:
         text = f"Meters {', '.join(map(str, facts.missing_meters))} of the service are gone, and its flows with them."
-        return Diagnosis("meter_missing", text, 0.95, again)
+        return Diagnosis("meter_missing", text, 0.95, _AGAIN)
     if facts.missing_logical:
         text = f"{facts.missing_logical} of {facts.flows} flows of the service are not in VOLTHA's table any more."
-        return Diagnosis("flows_missing", text, 0.95, again)
+        return Diagnosis("flows_missing", text, 0.95, _AGAIN)
     if facts.missing_on_devices:
         text = (
             f"VOLTHA lists the service, but {facts.missing_on_devices} of {facts.flows} flows are not on the devices."
         )
-        return Diagnosis("flows_not_on_devices", text, 0.9, again)
-    unfinished = [state for state in facts.services if state != "active"]
+        return Diagnosis("flows_not_on_devices", text, 0.9, _AGAIN)
+    return None
+
+
+def _state(facts: Facts) -> Diagnosis | None:
+    if "waiting_for_mac" in facts.services:
+        text = "The service waits for a MAC address, without which its data flows cannot be made."
+        return Diagnosis(
+            "waiting_for_mac", text, 0.9, "Tell it with set_subscriber_mac, or let the device ask for its address."
+        )
+    unfinished = [state for state in facts.services if state not in ("active", "suspended")]
     if unfinished:
         text = f"The service was left half done ({', '.join(unfinished)})."
         return Diagnosis("unfinished", text, 0.8, "Add it again to complete it, or remove it.")
@@ -256,13 +342,17 @@ def _alarms(facts: Facts) -> Diagnosis | None:
 _RULES: Final[tuple[Callable[[Facts], Diagnosis | None], ...]] = (
     _voltha,
     _service,
+    _suspended,
     _olt,
     _pon,
+    _moved,
     _lock,
     _dark,
     _onu,
     _lost,
+    _profile,
     _flows,
+    _state,
     _line,
     _alarms,
 )

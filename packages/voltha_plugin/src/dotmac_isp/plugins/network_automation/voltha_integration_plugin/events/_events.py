@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._alarm_book import Transition
     from ._kafka import EventReader
     from ._messages import KpiSlice
+    from ._notice import Notice
 
 __all__ = ["Events"]
 
@@ -42,6 +43,8 @@ __all__ = ["Events"]
 _MOVING: Final = frozenset({"DEVICE_STATE_CHANGE", "ONU_DISCOVERY", "ONU_ACTIVATED", "ONU_DELETED", "OLT_DELETED"})
 _RELIST_AFTER: Final = 1.0
 _REMEMBERED_IDS: Final = 20_000
+_RECENT: Final = 5_000
+_RECENT_EACH: Final = 8
 _UNREMARKABLE: Final = ("debug", "info")
 
 
@@ -73,6 +76,8 @@ class Events:
         self.book = AlarmBook()
         #: What KPI events said last.
         self.latest: Final = LatestValues()
+        #: The last failures that were reported once, by serial number; since this instance runs.
+        self.recent: Final[dict[str, tuple[str, ...]]] = {}
         self._samples: list[MetricSample] = []
         self.received = self.malformed = 0
 
@@ -170,9 +175,16 @@ class Events:
             self._tell(once_event(notice, source=self._api.plugin_id, tenant_id=self._api.tenant_id))
             if severity not in _UNREMARKABLE:
                 self._store.note_once(reported_once(notice))
+                self._note_recent(notice)
         if event.stem in _MOVING:
             self._look_soon()
         self._apply(changes)
+
+    def _note_recent(self, notice: Notice) -> None:
+        serial = notice.subject.serial
+        self.recent[serial] = (*self.recent.pop(serial, ()), notice.stem)[-_RECENT_EACH:]
+        if len(self.recent) > _RECENT:
+            del self.recent[next(iter(self.recent))]
 
     def _is_repeat(self, event_id: str) -> bool:
         """Kafka may give a record twice."""

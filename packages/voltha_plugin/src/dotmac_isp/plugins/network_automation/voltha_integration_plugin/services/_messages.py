@@ -9,6 +9,8 @@ from voltha_protos import openflow_13_pb2 as of
 from ._meter import Band, MeterSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ._flow import Action, FlowSpec
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "meter_update",
     "referenced_meters",
     "source_ports",
+    "written_metadata",
 ]
 
 _NO_LIMIT: Final = 0xFFFFFFFF
@@ -157,3 +160,14 @@ def listed_meters(meters: Any) -> dict[int, tuple[Band, ...]]:
 def referenced_meters(flows: Any) -> set[int]:
     """The ids of the meters that listed flows use."""
     return {step.meter.meter_id for flow in flows.items for step in flow.instructions if step.type == of.OFPIT_METER}
+
+
+def written_metadata(flows: Any, flow_ids: Collection[int]) -> dict[int, int]:
+    """What listed flows with these ids write as metadata; 0: nothing."""
+    return {
+        flow.id: next(
+            (step.write_metadata.metadata for step in flow.instructions if step.type == of.OFPIT_WRITE_METADATA), 0
+        )
+        for flow in flows.items
+        if flow.id in flow_ids
+    }
