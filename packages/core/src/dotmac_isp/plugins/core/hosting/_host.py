@@ -39,8 +39,8 @@ class Host(Protocol):
     async def make(self, api: InlineAPI) -> BasePlugin:
         """Make the plugin's object, or what stands for it. Raises `DiscoveryError`, or what the constructor raised."""
 
-    async def change_settings(self, settings: Any) -> None:
-        """`api.settings` is this from now on."""
+    async def change_settings(self, settings: Any) -> bool:
+        """`api.settings` is this from now on. `False`: the place cannot follow them, the instance must be made anew."""
 
     async def run_cleanups(self) -> None:
         """Run what the plugin registered with `api.on_cleanup`, the last first."""
@@ -86,9 +86,10 @@ class InlineHost:
         assert self._kind is not None  # noqa: S101 - prepare comes first
         return self._kind(api)
 
-    async def change_settings(self, settings: Any) -> None:
+    async def change_settings(self, settings: Any) -> bool:
         if self._api is not None:
             self._api.settings = settings
+        return True
 
     async def run_cleanups(self) -> None:
         if self._api is not None:

@@ -163,11 +163,9 @@ class Instance(TakeOver):
         Raises `ReloadError` when it cannot be made with them; an active one goes on with the old ones then.
         """
         changes, previous = new.changes_from(self.settings), self.settings
-        api = self._life.api
         self.settings = new
-        if not changes or api is None:
+        if not changes or self._life.api is None:
             return changes, False
-        await self._life.change_settings(new)
         if self.state is not _S.ACTIVE:
             # What is suspended or held back stays so; its next start makes the object anew.
             await to_the_end(self._release())
@@ -175,10 +173,12 @@ class Instance(TakeOver):
                 self._move(_S.HELD_BACK, "settings changed")
                 await self.initialize()
             return changes, True
-        if await self._tell("on_settings_changed", changes=changes):
-            return changes, False
+        if await self._life.change_settings(new):
+            if await self._tell("on_settings_changed", changes=changes):
+                return changes, False
+            await self._life.change_settings(previous)
         # Until another life has taken over, this one is what it was made as.
-        self.settings, api.settings = previous, previous.model
+        self.settings = previous
         await self.take_over(self._life.blueprint.renewed(settings=new), "settings changed")
         return changes, True
 

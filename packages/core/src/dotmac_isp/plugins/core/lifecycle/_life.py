@@ -137,11 +137,14 @@ class Life:
         """Whether the place of the object is not there any more."""
         return self.host is not None and self.host.gone
 
-    async def change_settings(self, settings: ResolvedSettings) -> None:
-        """The object's `api.settings` are these from now on."""
-        if self.api is not None and self.host is not None:
-            self.api.settings = settings.model
-            await self.host.change_settings(settings.model)
+    async def change_settings(self, settings: ResolvedSettings) -> bool:
+        """The object's `api.settings` are these from now on. `False`: it cannot have them where it is, and must be made anew."""
+        if self.api is None or self.host is None or self.gone:
+            return False
+        if not await self.host.change_settings(settings.model):
+            return False
+        self.api.settings = settings.model
+        return True
 
     def exited(self, reason: str) -> None:
         """The place of the object is gone."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -89,25 +91,27 @@ class Hosts:
             )
 
     def _jailed(self, life: Life, policy: IsolationPolicy, rules: IsolationRules) -> Host:
-        from ..hosting.remote import JailedHost, new_cell  # noqa: PLC0415 - hosts that jail nothing need none of it
+        from ..hosting.remote import CellPlan, JailedHost, new_cell  # noqa: PLC0415 - hosts that jail nothing need none of it
 
         plugin, ref, settings = life.blueprint.plugin, life.ref, life.blueprint.settings
         folder = instance_folder(self._building.home, ref)
-        limits = {**plugin.manifest.hosting.limits.given(), **rules.limits.given()}
-        cell = new_cell(
-            ref,
+        hosting = plugin.manifest.hosting
+        reads = [str(settings.values[name]) for name in hosting.reads if settings.values.get(name)]
+        wanted = CellPlan(
+            label=str(ref),
             level=plugin.manifest.security_level.value,
-            home=self._building.home,
-            data_dir=folder,
-            limits=limits,
-            endpoints=self._ways_out(plugin, settings.values),
+            home=str(self._building.home),
+            data_dir=str(folder),
+            limits={**hosting.limits.given(), **rules.limits.given()},
+            ways_out=tuple(self._ways_out(plugin, settings.values)),
             networks=rules.networks,
             kafka_hosts=rules.kafka_hosts,
-            readable=[
-                str(settings.values[name]) for name in plugin.manifest.hosting.reads if settings.values.get(name)
-            ],
-            judged=lambda report: self._judged(ref, policy, rules, report),
-            decided=lambda decision: self._decided(ref, decision),
+            readable=(*(os.path.abspath(one) for one in sys.path), *reads),  # noqa: PTH100 - '' is the present folder
+        )
+        cell = new_cell(
+            wanted,
+            judged=functools.partial(self._judged, ref, policy, rules),
+            decided=functools.partial(self._decided, ref),
         )
         return JailedHost(
             self._shared(),
@@ -117,7 +121,7 @@ class Hosts:
             cell=cell,
             data_dir=folder,
             values=None if settings.model is None else settings.values,
-            preload=plugin.manifest.hosting.preload if policy.preload else (),
+            preload=hosting.preload if policy.preload else (),
             ways_out=lambda values: self._ways_out(plugin, values),
             ended=life.exited,
         )

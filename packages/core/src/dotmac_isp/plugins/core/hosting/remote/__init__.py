@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ._cells import CellPlan, new_cell
 from ._codec import CannotCrossError
-from ._confine import new_cell
 from ._host import JailedHost, Nursery
 from ._spawner import Zygote
 
-__all__ = ["CannotCrossError", "JailedHost", "Nursery", "Zygote", "new_cell"]
+__all__ = ["CannotCrossError", "CellPlan", "JailedHost", "Nursery", "Zygote", "new_cell"]

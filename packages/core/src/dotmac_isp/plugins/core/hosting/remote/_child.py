@@ -115,10 +115,12 @@ class _Instance:
             "make": self._make,
             "settings": self._change_settings,
             "end_tasks": self._end_tasks,
+            "cleanups": self._run_cleanups,
         }
         self._begun: Final = asyncio.Event()
         self._own: Final = frozenset({"end_tasks", "settings"})
         self._model: Any = None
+        self._api: InlineAPI | None = None
         self.peer: Peer = None  # type: ignore[assignment]  # set before anything comes in
 
     def begin(self, bundle: Bundle) -> None:
@@ -158,8 +160,8 @@ class _Instance:
         bundle = self._bundle
         kind = load_class(bundle.plugin)
         self._model = load_settings_model(bundle.plugin)
-        self._api = self._make_api(bundle)
-        self._plugin = plugin = kind(self._api)
+        api = self._api = self._make_api(bundle)
+        plugin = kind(api)
         # Before it works: from now on the files beneath it may be replaced.
         left = load_own_modules(bundle.plugin.module, bundle.without)
         shapes = describe(plugin, bundle.plugin.id)
@@ -169,7 +171,6 @@ class _Instance:
 
     def _open(self, plugin: BasePlugin, shapes: list[MethodShape]) -> None:
         self._doors.update({f"plugin.{shape.name}": getattr(plugin, shape.name) for shape in shapes})
-        self._doors["cleanups"] = self._api.run_cleanups
 
     def _make_api(self, bundle: Bundle) -> InlineAPI:
         peer, identity = self.peer, self._identity
@@ -194,7 +195,12 @@ class _Instance:
         return None if self._model is None else self._model(**(values or {}))
 
     def _change_settings(self, values: dict[str, Any] | None) -> None:
-        self._api.settings = self._settings(values)
+        if self._api is not None:
+            self._api.settings = self._settings(values)
+
+    async def _run_cleanups(self) -> None:
+        if self._api is not None:
+            await self._api.run_cleanups()
 
     async def _end_tasks(self, patience: float) -> list[str]:
         return [task.get_name() for task in await self._owner.end(patience=patience)]

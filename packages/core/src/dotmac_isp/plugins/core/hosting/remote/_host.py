@@ -89,13 +89,13 @@ class JailedHost:
     def isolation(self) -> dict[str, Any]:
         found: dict[str, Any] = {"mode": self.mode, **self._cell.isolation()}
         if self._process is not None:
-            found["pid"] = self._process.pid
+            found.update(pid=self._process.pid, usage=self._cell.usage())
         return found
 
     async def make(self, api: InlineAPI) -> BasePlugin:
         process = self._process = self._new_process(api)
         report = await process.start(self._nursery.zygote, preload=self._preload)
-        self._cell.judge(report)
+        await self._cell.judge(report)
         name, shapes, _ = await process.peer.call("make", (), {})
         try:
             methods = msgspec.convert(shapes, tuple[MethodShape, ...])
@@ -157,10 +157,12 @@ class JailedHost:
         """The process's number, as this host sees it."""
         return None if self._process is None else self._process.pid
 
-    async def change_settings(self, settings: Any) -> None:
+    async def change_settings(self, settings: Any) -> bool:
         values = None if settings is None else settings.model_dump()
-        self._cell.allow(self._ways_out(values or {}))
+        if not self._cell.same_ways(self._ways_out(values or {})):
+            return False  # its ways out were fixed before it was let go: another process can have others
         await self._peer.call("settings", (None if values is None else plain_settings(values),), {})
+        return True
 
     async def run_cleanups(self) -> None:
         if self._alive:

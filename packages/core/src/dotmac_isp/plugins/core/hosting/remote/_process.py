@@ -102,22 +102,21 @@ class JailedProcess:
 
     async def start(self, zygote: Zygote, *, preload: tuple[str, ...] = ()) -> Any:
         """Fork it, and let it go once it is confined from outside. Gives what it says it achieved inside."""
+        its_egress = await self._cell.open()
         calls, its_calls = socket.socketpair()
         questions, its_questions = socket.socketpair()
-        egress, its_egress = self._cell.egress()
         try:
             theirs = (its_calls, its_questions, its_egress)
             self._forked = await zygote.fork(self._bundle.identity, self._cell.plan, theirs, preload=preload)
             self._forked.ended.add_done_callback(self._process_ended)
-            await self._cell.adopt(self._forked.pid, egress)
+            await self._cell.adopt(self._forked.pid)
             calls.send(b"g")
             await self.peer.connect(calls)
             self._line = await answer(questions, {"count_licensed": self._service.count_licensed})
             report = await self._hello
         except BaseException:
-            for one in (calls, questions, egress):
-                if one is not None:
-                    one.close()
+            calls.close()
+            questions.close()
             raise
         self._watch = self._loop.call_later(self._bundle.beat, self._look)
         return report
@@ -146,6 +145,7 @@ class JailedProcess:
     def kill(self, why: str) -> None:
         """End it at once, for this reason."""
         self._why = self._why or why
+        self._cell.kill(why)
         if self._forked is not None:
             self._forked.kill()
 
@@ -190,7 +190,7 @@ class JailedProcess:
             self._why = self._why or f"it broke the protocol: {error}"
         if self._forked is not None and not self._closed and not self._forked.ended.done():
             if self._why:
-                self._forked.kill()
+                self.kill(self._why)
             else:
                 self._loop.call_later(_ENDING, self._kill_deaf)
 

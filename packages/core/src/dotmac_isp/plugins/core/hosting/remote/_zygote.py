@@ -109,7 +109,7 @@ class _Zygote:
 
     def _fork(self, order: dict[str, Any], descriptors: list[int]) -> None:
         try:
-            pid = os.fork()
+            pid = self._confinement.fork()
         except OSError as error:
             self._say({"refused": order["number"], "why": str(error)})
         else:
