@@ -41,9 +41,13 @@ class JailPreparation(Preparation):
     """The view of the files, the empty network, the compiled filters."""
 
     def __init__(self, home: str) -> None:
+        from ..jail import ChildReport, JailPlan  # noqa: PLC0415 - Linux only
         from ..jail import prepare as prepare_jail  # noqa: PLC0415 - Linux only
 
         self.readiness = to_plain(prepare_jail(home))
+        for _ in range(20):  # as in `_rehearsal`
+            from_plain(to_plain(JailPlan(label="part")), JailPlan)
+            to_plain(ChildReport())
 
     def fork(self) -> int:
         from ..jail import fork  # noqa: PLC0415 - Linux only

@@ -89,7 +89,7 @@ class JailedHost:
     def isolation(self) -> dict[str, Any]:
         found: dict[str, Any] = {"mode": self.mode, **self._cell.isolation()}
         if self._process is not None:
-            found.update(pid=self._process.pid, usage=self._cell.usage())
+            found["pid"] = self._process.pid
         return found
 
     async def make(self, api: InlineAPI) -> BasePlugin:

@@ -23,6 +23,7 @@ import msgspec
 from . import _child, _confine
 from ._codec import decode, encode
 from ._identity import Identity
+from ._rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,7 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._confinement: Final = _confine.prepare(home)
+        rehearse()
         gc.collect()
         gc.freeze()
 
