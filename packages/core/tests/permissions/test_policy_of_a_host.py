@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotmac_isp.plugins.core import PluginContext, PluginState
+from dotmac_isp.plugins.core.audit import compliance_report, records, verify
 from dotmac_isp.plugins.core.errors import ConfigurationError, PermissionDeniedError
 from dotmac_isp.plugins.core.model import FailureKind
 from dotmac_isp.plugins.core.permissions import NO_POLICY
@@ -265,3 +266,24 @@ async def test_a_host_explains_by_the_policy_that_is_in_force(make_host: Any, pl
         policy("[permissions")
         await review(host)
         assert host.explain_permission(plugin, "network.olt.configure", **asked) == why
+
+
+async def test_who_used_which_permission_is_summed_up_in_the_trail(
+    make_host: Any, plugin: str, policy: Any, home: Path
+) -> None:
+    policy(GRANTED)
+    async with make_host() as host:
+        await host.start_plugin(plugin, tenant_id="t")
+        handle = host.get(plugin, tenant_id="t")
+        for _ in range(3):
+            await handle.provision_olt(context=NOC)
+        await host.hooks("t").get_device_status(device_id="d", context=PluginContext(user_id="eve", roles=("noc",)))
+        await handle.free(context=NOC)
+        with pytest.raises(PermissionDeniedError):
+            await handle.provision_olt(context=OTHER)
+    report = compliance_report(records(home, tenant="t"), verify(home), tenant="t", since=0.0, until=2e9 * 2, made=0.0)
+    assert [(one.user, one.operation, one.allowed, one.refused) for one in report.permissions] == [
+        ("ann", "permission network.olt.configure", 3, 0),
+        ("ben", "call provision_olt", 0, 1),
+        ("eve", "permission network.olt.configure", 1, 0),
+    ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ..permissions import PERMISSION_USED
 from ._verify import ChainState, Verification
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PermissionUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked for what over the control interface or was refused, by operation. Ordinary calls are counted, not audited."""
+    """Who was let through or refused, by operation: calls that needed a permission, and calls over the control interface."""
 
     user: str
     plugin_id: str
@@ -208,7 +209,7 @@ def report_as_html(report: ComplianceReport) -> str:
         _section("Refusals", report.refusals),
         _section("Changes", report.changes),
         _section("Administrative calls", report.administration),
-        "<p>Ordinary successful calls are counted, not audited, and do not appear here.</p>",
+        "<p>Ordinary successful calls that need no permission are counted, not audited, and do not appear here.</p>",
     ]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
@@ -297,9 +298,12 @@ def _permissions(entries: Sequence[Entry]) -> tuple[PermissionUse, ...]:
     for entry in entries:
         one = entry.record
         refused = one.action.startswith("call ") and one.outcome == "permission"
+        key = (one.user_id or "", one.plugin_id, one.action)
         if refused or one.action.startswith("control "):
-            count = sums.setdefault((one.user_id or "", one.plugin_id, one.action), [0, 0])
-            count[refused or one.outcome != "done"] += 1
+            sums.setdefault(key, [0, 0])[refused or one.outcome != "done"] += 1
+        elif (one.action, one.outcome) == PERMISSION_USED:
+            operation = f"permission {one.values.get('permission')}"
+            sums.setdefault((*key[:2], operation), [0, 0])[0] += int(one.values.get("calls", 0))
     return tuple(
         PermissionUse(user=user, plugin_id=plugin_id, operation=operation, allowed=allowed, refused=refused)
         for (user, plugin_id, operation), (allowed, refused) in sorted(sums.items())

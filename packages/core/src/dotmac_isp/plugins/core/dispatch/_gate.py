@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..hosting import Running, told
 from ..model import Failure, FailureKind, tenant_label
+from ..permissions import PermissionUses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +153,7 @@ class Gate:
         self.authoriser = authoriser
         self.licences = licences
         self.audit: Final = audit
+        self.uses: Final = PermissionUses(audit.record)
         self._redact: Final = redact
         #: How long a call may take that came without a deadline, in seconds.
         self.call_limit: Final = call_limit
@@ -188,6 +190,8 @@ class Gate:
             return self._refuse(seat, context, FailureKind.LICENCE, unlicensed)
         if member.breaker.open_until and member.breaker.refuses():
             return self._refuse(seat, context, FailureKind.CIRCUIT_OPEN, self._breaker_text(member))
+        if seat.permission is not None:
+            self.uses.count(ref, seat.permission, context)
         return self._run(seat, context, args, kwargs, run or seat.function)
 
     async def step(self, seat: Seat, context: PluginContext) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Instance
     from ._building import Building
 
-__all__ = ["check_all", "collect_all", "every"]
+__all__ = ["check_all", "collect_all", "every", "tell_uses"]
 
 _LOG: Final = logging.getLogger("dotmac.host")
 #: How far a round may be moved at random, so that hosts and instances do not all ask at the same moment.
@@ -31,6 +31,11 @@ async def every(seconds: float, work: Callable[[], Awaitable[Any]], *, name: str
             await work()
         except Exception:  # noqa: BLE001 - the rounds go on
             _LOG.exception("the %s round failed", name)
+
+
+async def tell_uses(building: Building) -> None:
+    """Put into the audit trail who used which permission since the last round."""
+    building.gate.uses.tell()
 
 
 async def check_all(instances: Iterable[Instance], *, at_once: int) -> None:

@@ -141,6 +141,7 @@ class Building:
             try:
                 await self.fence.close()
             finally:
+                self.gate.uses.tell()
                 await self.audit.close()
 
     # tenants and what belongs to them

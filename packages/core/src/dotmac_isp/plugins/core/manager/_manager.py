@@ -11,7 +11,7 @@ from ..lifecycle import provides_secrets, wait_out
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..settings import DEFAULT_LAYER, Configuration
 from ._audit_sinks import AuditSinks
-from ._background import check_all, collect_all, every
+from ._background import check_all, collect_all, every, tell_uses
 from ._building import Building, default_providers
 from ._handle import PluginHandle
 from ._inventory import Inventory, Statistics, take_inventory, take_statistics
@@ -32,6 +32,8 @@ __all__ = ["PluginManager"]
 
 
 _LOG: Final = logging.getLogger("dotmac.host")
+#: How often the audit trail is told who used which permission, in seconds.
+_USES_INTERVAL: Final = 60.0
 
 
 class PluginManager(ReloadOperations):
@@ -73,6 +75,7 @@ class PluginManager(ReloadOperations):
         self._services = HostServices(building, lambda: self.configuration)
         self._audit_sinks = AuditSinks(building, self._find)
         await self._start_secret_plugins()
+        building.run(every(_USES_INTERVAL, lambda: tell_uses(building), name="permission uses"), name="permission uses")
         health, metrics, policy = self._intervals
         if health > 0:
             building.run(every(health, self._health_round, name="health"), name="health checks")

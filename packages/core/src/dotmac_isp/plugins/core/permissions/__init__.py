@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from ._authoriser import NO_POLICY, Authoriser, OpenAuthoriser
+from ._uses import PERMISSION_USED, PermissionUses
 
 if TYPE_CHECKING:
     from ._explain import (
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_POLICY",
+    "PERMISSION_USED",
     "Authoriser",
     "Explanation",
     "Finding",
     "OpenAuthoriser",
+    "PermissionUses",
     "Policy",
     "PolicyAuthoriser",
     "PolicyChange",
