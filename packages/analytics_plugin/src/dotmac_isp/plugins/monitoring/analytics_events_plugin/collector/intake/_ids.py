@@ -1,23 +1,41 @@
 """Which event identifiers were taken already: the filter ahead of the engine, without which a rollup could not be exact.
 
-A SQLite table of hashes. It needs no disk flush of its own: it notes up to which record of the spool it is complete, in the same
-transaction as the hashes, and what a crash took away is read again from the spool, whose segments are kept until then.
+A SQLite table of short keys. It needs no disk flush of its own: it notes up to which record of the spool it is complete, in the same
+transaction as the keys, and what a crash took away is read again from the spool, whose segments are kept until then.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["EventIds"]
+__all__ = ["EventIds", "key_of"]
+
+_UUID_TEXT: Final = 36
+_CACHE_KIB: Final = 64 * 1024
+_MARKS: Final = 500
 
 
-def _hash(tenant: str, event_id: str) -> bytes:
+@functools.lru_cache(maxsize=4096)
+def _tenant_mark(tenant: str) -> bytes:
+    return hashlib.blake2b(tenant.encode(), digest_size=8).digest()
+
+
+def key_of(tenant: str, event_id: str) -> bytes:
+    """Short, and another for each tenant and identifier. UUIDs stay in their order: new ones of version 7 come to lie side by side."""
+    if len(event_id) == _UUID_TEXT and event_id[8] == "-":
+        plain = event_id.replace("-", "")
+        with contextlib.suppress(ValueError):
+            raw = bytes.fromhex(plain)
+            if raw.hex() == plain:
+                return raw + _tenant_mark(tenant)
     return hashlib.blake2b(f"{tenant}\0{event_id}".encode(), digest_size=16).digest()
 
 
@@ -28,37 +46,69 @@ class EventIds:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.execute("CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE IF NOT EXISTS days (day INTEGER PRIMARY KEY)")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS covered (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL)"
         )
         row = self._db.execute("SELECT seq FROM covered").fetchone()
         #: Every record of the spool up to this one has its identifiers here.
         self.covered: int = row[0] if row else 0
+        self._day = -1
 
-    def known(self, tenant: str, event_ids: Sequence[str]) -> set[str]:
-        """Those of the identifiers that were taken before."""
-        hashes = {_hash(tenant, event_id): event_id for event_id in event_ids}
-        found: set[str] = set()
-        keys = list(hashes)
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is done inside is kept as one, or not at all when it raises."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self._day = -1
+            raise
+        self._db.execute("COMMIT")
+
+    def take(self, keys: Sequence[bytes], *, day: int) -> set[bytes]:
+        """Note keys (each given once), within `together`; gives those that were here before."""
+        if day != self._day:
+            self._db.execute("INSERT OR IGNORE INTO days VALUES (?)", (day,))
+            self._day = day
+        self._db.execute("SAVEPOINT tried")
+        before = self._db.total_changes
+        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", [(key, day) for key in keys])
+        known: set[bytes] = set()
+        if self._db.total_changes - before != len(keys):
+            # Seldom: some were here. Which ones, only the table without them says.
+            self._db.execute("ROLLBACK TO tried")
+            known = self.known(keys)
+            self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", [(k, day) for k in keys if k not in known])
+        self._db.execute("RELEASE tried")
+        return known
+
+    def known(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Those of the keys that are here."""
+        found: set[bytes] = set()
+        for start in range(0, len(keys), _MARKS):
+            part = keys[start : start + _MARKS]
             marks = ",".join("?" * len(part))
-            rows = self._db.execute(f"SELECT hash FROM ids WHERE hash IN ({marks})", part)  # noqa: S608 - question marks only
-            found.update(hashes[row[0]] for row in rows)
+            found.update(row[0] for row in self._db.execute(f"SELECT hash FROM ids WHERE hash IN ({marks})", part))  # noqa: S608
         return found
 
-    def add(self, pairs: Iterable[tuple[str, str]], *, covered: int, day: int) -> None:
-        """Note `(tenant, event id)` pairs, and that the spool is covered up to a record."""
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", ((_hash(t, e), day) for t, e in pairs))
-        self._db.execute("INSERT OR REPLACE INTO covered VALUES (1, ?)", (covered,))
-        self._db.execute("COMMIT")
-        self.covered = covered
+    def cover(self, seq: int) -> None:
+        """The spool is covered up to this record, within `together`."""
+        self._db.execute("INSERT OR REPLACE INTO covered VALUES (1, ?)", (seq,))
+        self.covered = seq
 
-    def forget_before(self, day: int) -> None:
-        """Drop identifiers of events that would be refused for their age by now."""
-        self._db.execute("DELETE FROM ids WHERE day < ?", (day,))
+    def forget(self, days: int) -> None:
+        """Drop identifiers of events that would be refused for their age by now: those of all but the last so many days *that had events*.
+
+        A clock that jumps ahead by a year and back again is one such day, and takes nothing with it.
+        """
+        row = self._db.execute("SELECT day FROM days ORDER BY day DESC LIMIT 1 OFFSET ?", (days,)).fetchone()
+        if row is not None:
+            self._db.execute("DELETE FROM ids WHERE day <= ?", row)
+            self._db.execute("DELETE FROM days WHERE day <= ?", row)
 
     def make_durable(self) -> None:
         """Flush to the disk; after this the spool may drop what is covered."""

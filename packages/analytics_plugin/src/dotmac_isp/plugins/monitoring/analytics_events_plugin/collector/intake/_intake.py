@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from ...events import Event
 from ...spool import GroupCommit, SegmentLog, SpoolReader
+from ._ids import key_of
+from ._wire import WireEvent
 
 if TYPE_CHECKING:
     from ._ids import EventIds
 
 __all__ = ["Intake", "Taken"]
 
-_DAY = 86400
+_DAY: Final = 86400
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -29,7 +32,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 class _Request(msgspec.Struct, frozen=True):
     tenant: str
-    events: Sequence[Event]
+    events: Sequence[Event | WireEvent]
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -39,10 +42,11 @@ class _Identity(msgspec.Struct, frozen=True):
     event_id: str
 
 
-def row(event: Event, tenant: str, received_at: str) -> bytes:
-    """The line that the engine gets."""
-    suffix = msgspec.json.encode({"tenant_id": tenant, "received_at": received_at})
-    return msgspec.json.encode(event)[:-1] + b"," + suffix[1:] + b"\n"
+def rows(events: Sequence[Event | WireEvent], tenant: str, received_at: str) -> bytes:
+    """The lines that the engine gets."""
+    suffix = b"," + msgspec.json.encode({"tenant_id": tenant, "received_at": received_at})[1:] + b"\n"
+    encode = _ENCODER.encode
+    return b"".join([encode(event)[:-1] + suffix for event in events])
 
 
 class Intake:
@@ -64,12 +68,14 @@ class Intake:
         reader = SpoolReader(self.log, max(self._ids.covered + 1, self.log.first_seq))
         identity = msgspec.json.Decoder(_Identity)
         while records := reader.read(max_events=10_000):
-            rows = (identity.decode(line) for record in records for line in record.payload.splitlines())
-            pairs = [(item.tenant_id, item.event_id) for item in rows]
-            self._ids.add(pairs, covered=records[-1].seq, day=_today())
+            found = (identity.decode(line) for record in records for line in record.payload.splitlines())
+            keys = list(dict.fromkeys(key_of(item.tenant_id, item.event_id) for item in found))
+            with self._ids.together():
+                self._ids.take(keys, day=_today())
+                self._ids.cover(records[-1].seq)
         return Taken(0, ())
 
-    async def take(self, tenant: str, events: Sequence[Event]) -> Taken:
+    async def take(self, tenant: str, events: Sequence[Event | WireEvent]) -> Taken:
         """Store what is new. Raises `SpoolFullError`; nothing of the request was taken then."""
         taken = await self._commits.submit(_Request(tenant, events))
         if taken.accepted:
@@ -79,32 +85,27 @@ class Intake:
     def _commit(self, requests: list[_Request]) -> list[Taken | BaseException]:
         if self._ids.covered < self.log.last_seq:
             self._refill()
-        results: list[Taken | BaseException] = []
-        records: list[tuple[int, bytes]] = []
-        seen: dict[tuple[str, str], None] = {}
+        with self._ids.together():
+            return list(self._kept(requests))
+
+    def _kept(self, requests: list[_Request]) -> list[Taken]:
+        """Identifiers and records go together: when the disk refuses the one, the others were not taken either."""
+        keyed = [[key_of(request.tenant, event.event_id) for event in request.events] for request in requests]
+        seen: dict[bytes, None] = {}
+        for keys in keyed:
+            seen.update(dict.fromkeys(keys))
+        known = self._ids.take(list(seen), day=_today())
         received_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        for request in requests:
-            fresh, duplicates = self._sift(request, seen)
+        results: list[Taken] = []
+        records: list[tuple[int, bytes]] = []
+        for request, keys in zip(requests, keyed, strict=True):
+            fresh, duplicates = _sift(request.events, keys, known)
             results.append(Taken(len(fresh), tuple(duplicates)))
             if fresh:
-                records.append((len(fresh), b"".join(row(event, request.tenant, received_at) for event in fresh)))
+                records.append((len(fresh), rows(fresh, request.tenant, received_at)))
         if records:
-            seqs = self.log.append(records)
-            self._ids.add(seen, covered=seqs[-1], day=_today())
+            self._ids.cover(self.log.append(records)[-1])
         return results
-
-    def _sift(self, request: _Request, seen: dict[tuple[str, str], None]) -> tuple[list[Event], list[str]]:
-        known = self._ids.known(request.tenant, [event.event_id for event in request.events])
-        fresh: list[Event] = []
-        duplicates: list[str] = []
-        for event in request.events:
-            key = (request.tenant, event.event_id)
-            if event.event_id in known or key in seen:
-                duplicates.append(event.event_id)
-            else:
-                seen[key] = None
-                fresh.append(event)
-        return fresh, duplicates
 
     async def release(self, done: int) -> None:
         """Everything up to `done` is in the engine: drop segments that nobody needs any more, and once a day old identifiers."""
@@ -115,7 +116,7 @@ class Intake:
 
     def _drop(self, done: int, *, forget: bool) -> Taken:
         if forget:
-            self._ids.forget_before(_today() - int(self._max_age_days) - 2)
+            self._ids.forget(int(self._max_age_days) + 2)
         self._ids.make_durable()
         self.log.release(min(done, self._ids.covered))
         return Taken(0, ())
@@ -124,6 +125,24 @@ class Intake:
         await self._commits.close()
         self._ids.close()
         self.log.close()
+
+
+def _sift(
+    events: Sequence[Event | WireEvent], keys: Sequence[bytes], known: set[bytes]
+) -> tuple[Sequence[Event | WireEvent], list[str]]:
+    """What is new, and the identifiers of the rest; `known` grows by what is new."""
+    if known.isdisjoint(keys) and len(set(keys)) == len(keys):
+        known.update(keys)
+        return events, []
+    fresh: list[Event | WireEvent] = []
+    duplicates: list[str] = []
+    for event, key in zip(events, keys, strict=True):
+        if key in known:
+            duplicates.append(event.event_id)
+        else:
+            known.add(key)
+            fresh.append(event)
+    return fresh, duplicates
 
 
 def _today() -> int:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._collector import Collector
+    from ._wire import WireEvent
 
-__all__ = ["UNFIT", "Sifted", "sift"]
+__all__ = ["UNFIT", "Sifted", "fits_at_once", "sift"]
 
 #: The tag of an event that was taken although it does not fit its schema (mode warn).
 UNFIT: Final = "schema_unfit"
@@ -28,6 +29,20 @@ class Sifted(msgspec.Struct):
     rejected: list[Rejection] = msgspec.field(default_factory=list)
     held: list[str] = msgspec.field(default_factory=list)
     warnings: list[Rejection] = msgspec.field(default_factory=list)
+
+
+def fits_at_once(collector: Collector, tenant: str, events: Sequence[WireEvent]) -> bool:
+    """Whether no rule and no schema has anything to say about any of the events, so that they may go as they are."""
+    rules = collector.rules.of(tenant)
+    if rules.hash or rules.drop:
+        return False
+    clocks = {category: collector.rules.clock(tenant, category) for category in {event.category for event in events}}
+    names = collector.schemas.names(tenant)
+    return all(
+        clocks[event.category].oldest <= event.timestamp <= clocks[event.category].newest
+        and event.event_name not in names
+        for event in events
+    )
 
 
 async def sift(collector: Collector, tenant: str, events: Sequence[_Numbered]) -> Sifted:

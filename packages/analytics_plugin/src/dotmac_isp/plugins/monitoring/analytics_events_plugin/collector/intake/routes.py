@@ -11,8 +11,18 @@ from ..._plain import EventError
 from ...events import Event, Rejection, parse_event
 from .._http import COLLECTOR, TENANT, answer, failure
 from ..access.routes import ACCESS
-from ._forms import CLOUD_EVENT, CLOUD_EVENTS, SEGMENT_CALLS, cloud_event, own_form, segment_call, segment_form
-from ._sift import sift
+from ._forms import (
+    CLOUD_EVENT,
+    CLOUD_EVENTS,
+    MAX_BATCH,
+    SEGMENT_CALLS,
+    cloud_event,
+    own_form,
+    segment_call,
+    segment_form,
+)
+from ._sift import fits_at_once, sift
+from ._wire import WireEvent, wire_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +41,29 @@ async def _events(request: web.Request) -> web.Response:
     body = await request.read()
     if request.content_type in {CLOUD_EVENT, CLOUD_EVENTS}:
         return await _take(request, own_form(body), cloud_event, lambda raw: str(raw.get("id", "")))
+    wire = wire_events(body) if body[:1] == b"[" else None
+    if wire and fits_at_once(request.app[COLLECTOR], request[TENANT], wire):
+        return await _take_wire(request, wire)
     return await _take(request, own_form(body), lambda raw: raw, lambda raw: str(raw.get("event_id", "")))
+
+
+async def _take_wire(request: web.Request, events: list[WireEvent]) -> web.Response:
+    if len(events) > MAX_BATCH:
+        raise EventError("events", f"{len(events)} events", f"at most {MAX_BATCH} in one request")
+    if refusal := _too_fast(request, len(events)):
+        return refusal
+    taken = await request.app[COLLECTOR].intake.take(request[TENANT], events)
+    return answer({"accepted": taken.accepted, "duplicates": taken.duplicates, "rejected": ()}, 202)
+
+
+def _too_fast(request: web.Request, events: int) -> web.Response | None:
+    access = request[ACCESS]
+    wait = request.app[COLLECTOR].limits.take(
+        (access.tenant, access.key_id, "events"), events, access.events_per_second
+    )
+    if not wait:
+        return None
+    return failure(429, f"the API key may send {access.events_per_second} events a second", retry_after=wait)
 
 
 async def _segment(request: web.Request) -> web.Response:
@@ -47,10 +79,9 @@ async def _take(
     *,
     status: int = 202,
 ) -> web.Response:
-    collector, access = request.app[COLLECTOR], request[ACCESS]
-    wait = collector.limits.take((access.tenant, access.key_id, "events"), len(raws), access.events_per_second)
-    if wait:
-        return failure(429, f"the API key may send {access.events_per_second} events a second", retry_after=wait)
+    collector = request.app[COLLECTOR]
+    if refusal := _too_fast(request, len(raws)):
+        return refusal
     events: list[tuple[int, Event]] = []
     rejected: list[Rejection] = []
     for index, raw in enumerate(raws):

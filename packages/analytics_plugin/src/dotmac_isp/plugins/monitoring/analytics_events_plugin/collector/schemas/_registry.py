@@ -13,7 +13,7 @@ from ._compatibility import COMPATIBILITIES, incompatible
 from ._rules import Validator, bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from ...events import Event
     from .._meta import Meta
@@ -101,6 +101,10 @@ class Schemas:
     def list(self, tenant: str) -> list[Entry]:
         """All versions, by name."""
         return [entry for _, versions in sorted(self._known.get(tenant, {}).items()) for entry in versions]
+
+    def names(self, tenant: str) -> Container[str]:
+        """The names of events that schemas are for."""
+        return self._known.get(tenant, {})
 
     def judge(self, tenant: str, event: Event) -> Verdict:
         """What is to be done with an event. Its property `schema_version` chooses an older version."""
