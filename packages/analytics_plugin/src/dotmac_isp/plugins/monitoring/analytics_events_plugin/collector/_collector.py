@@ -26,6 +26,7 @@ from .customers import Deletions
 from .dashboards import Dashboards
 from .delivery import Delivery
 from .intake import EventIds, Intake, Writer
+from .reports import Schedules
 from .rules import Retention, RuleBook
 from .schemas import Quarantine, Schemas
 
@@ -83,6 +84,9 @@ class Collector:
         self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval, delivery=self.delivery)
         self.dashboards = Dashboards(self.meta)
         self.drawing = Drawing()
+        self.schedules = Schedules(
+            self.meta, self.store, delivery=self.delivery, drawing=self.drawing, cache=folder / "cache"
+        )
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")
         self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
@@ -145,6 +149,8 @@ class Collector:
             work.start()
         self._stack.push_async_callback(self.alerts.close)
         self.alerts.start()
+        self._stack.push_async_callback(self.schedules.close)
+        self.schedules.start()
 
     async def _bind(self) -> socket.socket:
         """Take the port without listening yet: whoever calls meanwhile is refused, not left waiting."""

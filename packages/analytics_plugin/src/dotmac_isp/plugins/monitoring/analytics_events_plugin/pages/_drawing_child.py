@@ -83,7 +83,7 @@ def _drawn(job: Job) -> bytes:
     if job.form == "png":
         picture: bytes = vl_convert.svg_to_png(pages[0].svg, scale=_SCALE)
         return picture
-    return _bound([vl_convert.svg_to_pdf(page.svg, scale=0.75) for page in pages], job.title)
+    return _bound([vl_convert.svg_to_pdf(page.svg) for page in pages], job.title)
 
 
 def _bound(pages: list[bytes], title: str) -> bytes:
@@ -92,6 +92,9 @@ def _bound(pages: list[bytes], title: str) -> bytes:
     writer = pypdf.PdfWriter()
     for page in pages:
         writer.append(io.BytesIO(page))
+    for one in writer.pages:
+        # Points of the screen (96 an inch) become those of paper (72).
+        one.scale_by(0.75)
     writer.add_metadata({"/Title": title, "/Producer": "dotmac analytics"})
     out = io.BytesIO()
     writer.write(out)

@@ -98,8 +98,13 @@ def _croniter() -> Any:
 
 def check_cron(text: str) -> None:
     """Raises `EventError` unless it is a cron line of five fields that comes to pass."""
+    words = "five fields: minute hour day month weekday, such as '0 6 * * MON'"
     if len(text.split()) != 5 or not _croniter().is_valid(text):  # noqa: PLR2004 - minute hour day month weekday
-        raise EventError("schedule", text, "five fields: minute hour day month weekday, such as '0 6 * * MON'")
+        raise EventError("schedule", text, words)
+    try:
+        next_run(text, "UTC", time.time())
+    except ValueError:
+        raise EventError("schedule", text, f"{words}, that come to pass") from None
 
 
 def next_run(schedule: str, timezone: str, after: float) -> float:
