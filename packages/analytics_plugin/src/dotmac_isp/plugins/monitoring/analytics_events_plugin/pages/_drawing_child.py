@@ -103,10 +103,11 @@ def _bound(pages: list[bytes], title: str) -> bytes:
 
 def _parquet(job: Job) -> bytes:
     import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
 
     columns = {name: _column([row.get(name) for row in job.rows]) for name in job.columns}
     out = io.BytesIO()
-    pa.parquet.write_table(pa.table(columns), out, compression="zstd")
+    parquet.write_table(pa.table(columns), out, compression="zstd")
     return out.getvalue()
 
 

@@ -99,9 +99,7 @@ async def _outages(make: Making) -> list[Outage]:
     values |= {"down": down, "names": [*down, *up], "end": int(make.until * 1000), "begin": clock_text(make.since)}
     begin = "toUnixTimestamp64Milli(toDateTime64({begin:String}, 3, 'UTC'))"
     text = (
-        "SELECT device_id, greatest(one.1, "
-        + begin
-        + ") AS began, one.3 AS ended, ended = {end:Int64} AS ongoing FROM ("  # noqa: S608 - bound
+        f"SELECT device_id, greatest(one.1, {begin}) AS began, one.3 AS ended, ended = {{end:Int64}} AS ongoing FROM ("  # noqa: S608 - bound
         "SELECT device_id, arrayJoin(arrayFilter(x -> x.2 = 1, arrayMap((a, b) -> (a.1, a.2, b), changes, "
         "arrayPushBack(arrayPopFront(arrayMap(x -> x.1, changes)), {end:Int64})))) AS one FROM ("
         "SELECT device_id, arrayCompact(x -> x.2, arraySort(groupArray((toUnixTimestamp64Milli(timestamp), "
