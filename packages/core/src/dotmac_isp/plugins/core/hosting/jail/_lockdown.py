@@ -62,13 +62,16 @@ class _Descent:
         self.facts["rlimits"] = tuple(_rlimits.set_rlimits(_rlimits.wanted(self.plan)))
 
     def namespaces(self) -> None:
-        """Leave the zygote's mounts; the zygote left the host's network for all, since nothing listens or binds in jails."""
+        """Leave the zygote's mounts. The zygote left the host's network for all: in an empty one that nobody can listen in
+        there is nothing to share, but where no filter forbids that, each instance gets one of its own."""
         ready_before = prepared.done
         readiness = prepared.readiness if ready_before else prepare(self.plan.home, self.plan.readable)
         self.problems.update(readiness.problems)
         self.facts["namespaces"] = (*readiness.namespaces, *(("pid",) if prepared.first_process else ()))
         if ready_before and "mount" in readiness.namespaces:
             _kernel.unshare("mount")
+            if not _seccomp.seccomp_arch():
+                attempt(self.problems, "own network namespace", lambda: _kernel.unshare("net", "ipc"))
 
     def files(self) -> None:
         view = prepared.readiness.view
