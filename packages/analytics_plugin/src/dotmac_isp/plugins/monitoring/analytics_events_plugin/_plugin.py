@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,6 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from dotmac_isp.plugins.core.base import MonitoringPlugin
 from dotmac_isp.plugins.core.errors import LifecycleError, NotReady, PluginError
 from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
@@ -21,15 +19,15 @@ from ._plain import EventError, as_mapping, shown
 from ._privacy import dropped
 from ._shapes import conversion, page_view, transaction
 from ._tasks import ended
+from .asking import Alerts, Dashboards, Questions, Reports
 from .events import BatchResult, Event, Rejection, parse_event
 from .spool import SpoolFullError, write_atomically
 
 if TYPE_CHECKING:
     from decimal import Decimal
-    from pathlib import Path
 
     from dotmac_isp.plugins.core.api import PluginAPI
-    from dotmac_isp.plugins.core.model import Alert, AlertStatus, DeviceEvent, PluginContext
+    from dotmac_isp.plugins.core.model import DeviceEvent, PluginContext
 
     from .delivery import CollectorClient, Outbox, Sender
 
@@ -44,7 +42,7 @@ _MARKER: Final = "collector.json"
 _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 
 
-class AnalyticsEventsPlugin(MonitoringPlugin):
+class AnalyticsEventsPlugin(Questions, Reports, Dashboards, Alerts):
     """Event tracking, reports, dashboards and alerts for one tenant (specification, "Analytics Events Plugin")."""
 
     def __init__(self, api: PluginAPI) -> None:
@@ -261,23 +259,6 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
-    async def query(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask: `{"metric": "count", "event_name": …, "since": "24h", "group_by": […], "interval": "1h"}` gives columns and rows.
-
-        Metrics: count, unique_users and the like, unique and approx_unique (of `field`), sum, avg, min, max, percentiles (p95, p99.9);
-        `top` is how many rows. `{"kind": "funnel", "steps": […], "window": "24h"}`, `{"kind": "retention", "event": …, "periods": [1, 7]}`
-        and `{"kind": "sessions", "gap": "30m"}` ask about people; `{"kind": "timeline", "limit": 20}` gives the latest events. Raises `EventError` for what cannot be asked.
-        """
-        return dict(await self._asked("POST", "/v1/query", query))
-
-    async def sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Ask in ClickHouse's SQL: one SELECT over `events` and `events_per_minute`, which show this tenant's rows only.
-
-        `{name:Type}` in the text takes its value from `parameters`. At most 10,000 rows, 10 seconds, 1 GB of memory. A permission of its
-        own (`analytics.sql.query`). Raises `EventError` for what is not on the list of what is allowed.
-        """
-        return dict(await self._asked("POST", "/v1/sql", {"sql": text, "parameters": dict(parameters or {})}))
-
     async def register_schema(
         self,
         event_name: str,
@@ -385,239 +366,16 @@ class AnalyticsEventsPlugin(MonitoringPlugin):
             raise PluginError(f"this tenant has no key of its own named {shown(key_id)}", remedy=remedy)
         return answer
 
-    async def generate_report(self, report_type: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make a report over what was acknowledged until now.
-
-        Types: summary, business, user_behavior, conversion, retention, performance, security, network. Parameters: `since`, `until`,
-        `limit`, `steps` and `window` (conversion), `event`, `period` and `periods` (retention), `field` (performance), `revenue_events`,
-        `signup_events` and `churn_events` (business), `down_events`, `up_events` and `subscribers` (network), and `format`: html, pdf,
-        png, csv or parquet write a file too, whose `path` is in the answer. Raises `EventError` for what is not understood.
-        """
-        wish = {"report_type": report_type, "parameters": dict(parameters or {}), "embed": True}
-        report = dict(await self._asked("POST", "/v1/reports", wish))
-        report["rows"] = report["sections"][0]["rows"] if report["sections"] else []
-        body = report["html"].encode() if "html" in report else b64decode(report.pop("file", ""))
-        if body:
-            stamp = report["generated_at"].replace(":", "").replace("-", "")
-            path = self.api.data_dir / "reports" / f"{report['report_type']}-{stamp}.{report.get('format', 'html')}"
-            report["path"] = await _written(path, body)
-        return report
-
-    async def report_types(self) -> dict[str, str]:
-        """The types that `generate_report` knows, each with its title."""
-        return dict(await self._asked("GET", "/v1/reports"))
-
-    async def schedule_report(self, schedule: Mapping[str, Any]) -> dict[str, Any]:
-        """Have a report made and sent again and again.
-
-        `{"report_type": "business", "schedule": "0 6 * * MON", "timezone": "Europe/Berlin", "format": "pdf", "notify": ["mailto://…"],
-        "parameters": {"since": "7d"}}`. `notify` are addresses as for alerts. Raises `EventError`.
-        """
-        return dict(await self._asked("POST", "/v1/reports/schedules", dict(schedule)))
-
-    async def report_schedules(self) -> list[dict[str, Any]]:
-        """The scheduled reports, each with `next_at`, `last_at` and `last_error`."""
-        return list(await self._asked("GET", "/v1/reports/schedules"))
-
-    async def run_scheduled_report(self, schedule_id: str) -> dict[str, Any] | None:
-        """Make and send a scheduled report now: `sent` counts the addresses that took it. `None`: there is no such schedule."""
-        if not re.fullmatch(r"[0-9a-f]{32}", str(schedule_id)):
-            return None
-        done: dict[str, Any] | None = await self._asked("POST", f"/v1/reports/schedules/{schedule_id}/run")
-        return done
-
-    async def unschedule_report(self, schedule_id: str) -> bool:
-        """Make it no more. `False`: there is no such schedule."""
-        if not re.fullmatch(r"[0-9a-f]{32}", str(schedule_id)):
-            return False
-        return (await self._asked("DELETE", f"/v1/reports/schedules/{schedule_id}")) is not None
-
-    async def create_dashboard(self, dashboard_config: Mapping[str, Any]) -> dict[str, Any]:
-        """Store a dashboard and draw it as one HTML file that opens offline.
-
-        `{"title": …, "time_range": "24h", "panels": [{"title": …, "metric": "page_view", "chart": "line", "group_by": […]}]}`. A panel asks
-        anything that `query` takes; `queries` names questions for several panels; charts are line, area, bar, pie, number, table, funnel,
-        heatmap, and `vega` with a Vega-Lite `spec` of your own. `{"template": "network_operations"}` (sales, support) takes a ready-made
-        one. Gives `dashboard_id`, `title`, `path` of the page and `panels`.
-        """
-        made = await self._asked("POST", "/v1/dashboards", dict(as_mapping(dashboard_config, "dashboard_config")))
-        return await self._drawn(made)
-
-    async def dashboards(self) -> list[dict[str, Any]]:
-        """The stored dashboards, each with `id`, `title` and `panels`."""
-        return list(await self._asked("GET", "/v1/dashboards"))
-
-    async def dashboard_templates(self) -> list[dict[str, Any]]:
-        """The ready-made dashboards: `create_dashboard({"template": "network_operations"})`."""
-        return list(await self._asked("GET", "/v1/dashboards/templates"))
-
-    async def refresh_dashboard(self, dashboard_id: str) -> dict[str, Any]:
-        """Draw a stored dashboard again with today's numbers. Raises `PluginError` when there is no such dashboard."""
-        return await self._drawn(await self._known_dashboard(dashboard_id))
-
-    async def change_dashboard(self, dashboard_id: str, dashboard_config: Mapping[str, Any]) -> dict[str, Any]:
-        """Put another dashboard in the place of one; its links go on. Raises `PluginError` when there is no such dashboard."""
-        await self._known_dashboard(dashboard_id)
-        wish = dict(as_mapping(dashboard_config, "dashboard_config"))
-        return await self._drawn(await self._asked("PUT", f"/v1/dashboards/{dashboard_id}", wish))
-
-    async def delete_dashboard(self, dashboard_id: str) -> bool:
-        """Forget a dashboard and end its links. `False`: there is no such dashboard."""
-        if not re.fullmatch(r"[0-9a-f]{32}", str(dashboard_id)):
-            return False
-        return (await self._asked("DELETE", f"/v1/dashboards/{dashboard_id}")) is not None
-
-    async def export_dashboard(self, dashboard_id: str, form: str = "png") -> dict[str, Any]:
-        """Write a dashboard to a file: png, pdf or html. Gives `path`. Raises `PluginError` when there is no such dashboard."""
-        made = await self._known_dashboard(dashboard_id)
-        if form not in {"png", "pdf", "html"}:
-            raise EventError("form", form, "png, pdf or html")
-        body = await self._client_of().page(f"/v1/dashboards/{dashboard_id}?format={form}")
-        path = self._place("dashboards", f"{made['title']}-{made['id'][:8]}", form)
-        return {"dashboard_id": made["id"], "title": made["title"], "path": await _written(path, body)}
-
-    async def share_dashboard(self, dashboard_id: str, expires_in: Any = "7d") -> dict[str, Any]:
-        """Make a link under which a browser shows the dashboard, live, without a key: `url`, `share_id`, `expires_at`.
-
-        It opens this dashboard only, until it expires or `unshare_dashboard` ends it. Raises `PluginError` when there is no such dashboard.
-        """
-        await self._known_dashboard(dashboard_id)
-        wish = {"expires_in": expires_in}
-        return dict(await self._asked("POST", f"/v1/dashboards/{dashboard_id}/shares", wish))
-
-    async def unshare_dashboard(self, dashboard_id: str, share_id: str) -> bool:
-        """End a link now. `False`: there is no such link."""
-        if not all(re.fullmatch(r"[0-9a-f]{32}", str(one)) for one in (dashboard_id, share_id)):
-            return False
-        return (await self._asked("DELETE", f"/v1/dashboards/{dashboard_id}/shares/{share_id}")) is not None
-
-    async def _known_dashboard(self, dashboard_id: str) -> dict[str, Any]:
-        known: dict[str, dict[str, Any]] = {item["id"]: item for item in await self._asked("GET", "/v1/dashboards")}
-        if dashboard_id not in known:
-            raise PluginError(
-                f"there is no dashboard {shown(dashboard_id)}", remedy=f"Known: {', '.join(known) or 'none'}"
-            )
-        return known[dashboard_id]
-
-    def _place(self, folder: str, name: str, form: str) -> Path:
-        return self.api.data_dir / folder / f"{_UNSAFE.sub('-', name.lower()).strip('-')[:60] or folder}.{form}"
-
-    async def _drawn(self, made: Mapping[str, Any]) -> dict[str, Any]:
-        page = await self._client_of().page(f"/v1/dashboards/{made['id']}")
-        name = _UNSAFE.sub("-", made["title"].lower()).strip("-")[:40] or "dashboard"
-        path = self.api.data_dir / "dashboards" / f"{name}-{made['id'][:8]}.html"
-        panels = [panel["title"] for panel in made["panels"]]
-        told = {"dashboard_id": made["id"], "id": made["id"], "title": made["title"], "panels": panels}
-        return {**told, "path": await _written(path, page)}
-
-    async def collect_metrics(
-        self, resource_ids: Sequence[str] = (), context: PluginContext | None = None
-    ) -> Mapping[str, Any]:
-        """Counts of the last 24 hours: of the tenant, and by device for the resources that are asked for."""
-        del context
-        where = {"device_id": list(resource_ids)} if resource_ids else {}
-        by_category = await self._asked("POST", "/v1/query", {"group_by": ["category"], "where": where})
-        users = await self._asked("POST", "/v1/query", {"metric": "unique_users", "where": where})
-        categories = {row["category"]: row["value"] for row in by_category["rows"]}
-        metrics: dict[str, Any] = {
-            "events_24h": sum(categories.values()),
-            "unique_users_24h": users["rows"][0]["value"] if users["rows"] else 0,
-            "events_by_category_24h": categories,
-            "events_buffered": self._sender_of().buffered,
-        }
-        if resource_ids:
-            metrics["resources"] = await self._by_resource(resource_ids)
-        return metrics
-
-    async def _by_resource(self, resource_ids: Sequence[str]) -> dict[str, Any]:
-        wish = {"group_by": ["device_id", "event_name"], "where": {"device_id": list(resource_ids)}, "limit": 10_000}
-        answer = await self._asked("POST", "/v1/query", wish)
-        resources: dict[str, dict[str, Any]] = {name: {"events_24h": 0, "by_event": {}} for name in resource_ids}
-        for row in answer["rows"]:
-            entry = resources[row["device_id"]]
-            entry["events_24h"] += row["value"]
-            entry["by_event"][row["event_name"]] = row["value"]
-        return resources
-
-    async def create_alert(self, alert_data: Alert, context: PluginContext | None = None) -> str:
-        """Store a rule: `{"name": …, "metric": "login_failed", "operator": ">", "threshold": 5, "window": "5m", "for": "1m"}`.
-
-        Kinds: threshold, change, absence, ratio, funnel, sql, anomaly; `condition` in CEL instead of operator and threshold; `group_by`
-        makes each group an alert of its own; `keep_firing_for`, `on_no_data`, `on_error`, `severity`, `labels`, `notify`, `notify_on`.
-        """
-        del context
-        made = await self._asked("POST", "/v1/alerts", dict(as_mapping(alert_data, "alert_data")))
-        return str(made["alert_id"])
-
-    async def alerts(self) -> list[dict[str, Any]]:
-        """All rules with their states, as they were last evaluated."""
-        return list(await self._asked("GET", "/v1/alerts"))
-
-    async def change_alert(self, alert_id: str, alert_data: Alert) -> bool:
-        """Put another rule in the place of one; its states begin anew. `False`: there is no such alert."""
-        wish = dict(as_mapping(alert_data, "alert_data"))
-        return bool(await self._of_alert("PUT", alert_id, "", wish))
-
-    async def delete_alert(self, alert_id: str) -> bool:
-        """Forget a rule. `False`: there is no such alert."""
-        return bool(await self._of_alert("DELETE", alert_id, "", None))
-
-    async def acknowledge_alert(self, alert_id: str, by: str, note: str = "") -> int | None:
-        """Say that somebody looks after what fires now: it is not repeated until it ends. How many fire; `None`: no such alert."""
-        done = await self._of_alert("POST", alert_id, "/acknowledge", {"by": by, "note": note})
-        return None if done is None else int(done["acknowledged"])
-
-    async def _of_alert(self, method: str, alert_id: str, action: str, value: Any) -> Any:
-        if not re.fullmatch(r"[0-9a-f]{32}", str(alert_id)):
-            return None
-        return await self._asked(method, f"/v1/alerts/{alert_id}{action}", value)
-
-    async def backtest_alert(
-        self, rule: Alert, since: Any = "7d", until: Any = "now", step: Any = None
-    ) -> dict[str, Any]:
-        """What a rule would have done: `episodes`, `firing_seconds`, `changes` (time, labels, state, value) and the `values`."""
-        wish = {"rule": dict(as_mapping(rule, "rule")), "since": since, "until": until}
-        return dict(await self._asked("POST", "/v1/alerts/backtest", wish | ({"step": step} if step else {})))
-
-    async def silence_alerts(self, silence: Mapping[str, Any]) -> dict[str, Any]:
-        """Tell nobody for a while: `{"alert_id": …}` or `{"match": {label: value}}`, with `duration` or `ends_at`.
-
-        With `schedule` (five fields of cron, in `timezone`) it is a maintenance window that comes again. States go on meanwhile, and
-        what still fires afterwards is told then.
-        """
-        return dict(await self._asked("POST", "/v1/silences", dict(silence)))
-
-    async def silences(self) -> list[dict[str, Any]]:
-        """The silences and maintenance windows that are in force or will be."""
-        return list(await self._asked("GET", "/v1/silences"))
-
-    async def end_silence(self, silence_id: str) -> bool:
-        """End a silence now. `False`: there is no such silence."""
-        if not re.fullmatch(r"[0-9a-f]{32}", str(silence_id)):
-            return False
-        return (await self._asked("DELETE", f"/v1/silences/{silence_id}")) is not None
-
-    async def alert_policy(self, policy: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """How alerts are told, or (with `policy`) shall be: `notify`, `group_by`, `group_wait`, `group_interval`, `repeat_interval`.
-
-        `notify` are addresses: `https://…` gets JSON, `mailto://user:password@host?to=…` and others go through apprise.
-        """
-        if policy is None:
-            return dict(await self._asked("GET", "/v1/alerts/policy"))
-        return dict(await self._asked("PUT", "/v1/alerts/policy", dict(policy)))
-
-    async def get_alert_status(self, alert_id: str, context: PluginContext | None = None) -> AlertStatus | None:
-        """Evaluate an alert now: `state` (ok, pending, firing, recovering, no_data, error), `value`, `since`, `history`; `None`: not one of these."""
-        del context
-        if not re.fullmatch(r"[0-9a-f]{32}", str(alert_id)):
-            return None
-        status: AlertStatus | None = await self._asked("GET", f"/v1/alerts/{alert_id}")
-        return status
-
     async def _asked(self, method: str, path: str, value: Any = None) -> Any:
         """Ask the collector, after everything that was acknowledged has reached it."""
         await self._sender_of().flush()
         return await self._client_of().call(method, path, value)
+
+    def _waiting(self) -> int:
+        return self._sender_of().buffered
+
+    async def _page(self, path: str) -> bytes:
+        return await self._client_of().page(path)
 
     # -- health ------------------------------------------------------------------------------------------------------
 
@@ -674,13 +432,3 @@ def _number(key_id: str) -> str:
 def _id_of(raw: Any) -> str:
     value = raw.get("event_id", "") if isinstance(raw, Mapping) else getattr(raw, "event_id", "")
     return str(value)[:256] if isinstance(value, (str, int)) else ""
-
-
-async def _written(path: Path, body: bytes) -> str:
-    return await asyncio.to_thread(_write_file, path, body)
-
-
-def _write_file(path: Path, body: bytes) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, body, sync=False)
-    return str(path)
