@@ -15,7 +15,14 @@ from ._directory import Directory
 from ._errors import DeviceNotFoundError, VolthaConfigurationError
 from ._shared_reads import SharedReads
 from .services._foreign import foreign_flows
-from .services._messages import listed_meters, referenced_meters, source_ports, written_metadata
+from .services._messages import (
+    count_queues,
+    count_tunnels,
+    listed_meters,
+    referenced_meters,
+    source_ports,
+    written_metadata,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,6 +62,16 @@ class FlowTable:
     def sources(self) -> frozenset[int]:
         """The ports from which these flows come."""
         return frozenset(source_ports(self._flows))
+
+    @cached_property
+    def queues(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """How many flows come from and go to each user port, by port and technology profile."""
+        return count_queues(self._flows)
+
+    @cached_property
+    def tunnels(self) -> dict[int, int]:
+        """How many of an OLT's own flows belong to each user port."""
+        return count_tunnels(self._flows)
 
     @cached_property
     def foreign(self) -> dict[str, int]:

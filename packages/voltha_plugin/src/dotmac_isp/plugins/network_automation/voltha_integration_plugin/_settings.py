@@ -21,7 +21,7 @@ class VolthaSettings(PluginSettings):
     voltha_host: str = Field(default="localhost", min_length=1, description="Host of VOLTHA's northbound interface")
     voltha_port: int = Field(default=50057, ge=1, le=65535, description="Its gRPC port")
     voltha_rest_port: int = Field(
-        default=8881, ge=1, le=65535, description="REST port of a controller beside it; no call of this version uses it"
+        default=8881, ge=1, le=65535, description="REST port of the controller that flow_owner names"
     )
     voltha_tls: bool = Field(default=False, description="Speak TLS")
     voltha_tls_ca: Path | None = Field(
@@ -75,6 +75,17 @@ class VolthaSettings(PluginSettings):
         ge=0,
         description="Flows seen everywhere must still be there after this time (VOLTHA takes refused ones back)",
     )
+    flow_owner: Literal["direct", "vgc", "onos"] = Field(
+        default="direct",
+        description="Who programs flows: this plugin over gRPC, or a controller beside VOLTHA over its REST interface",
+    )
+    flow_owners: dict[str, Literal["direct", "vgc", "onos"]] = Field(
+        default_factory=dict, description="OLTs on which that is somebody else, by serial number"
+    )
+    controller_host: str = Field(
+        default="", description="Host of that controller; empty: voltha_host. Its port is voltha_rest_port"
+    )
+    controller_tls: bool = Field(default=False, description="Speak HTTPS with the controller")
     reconcile: Literal["repair", "report", "off"] = Field(
         default="repair",
         description="Whether services that are not in VOLTHA as they should be are repaired, only reported, or not looked at",

@@ -129,7 +129,7 @@ class Work:
     async def stop(self, grace: float) -> None:
         """Stop watching and end the channel; calls under way get `grace` seconds."""
         await self.software.stop()
-        await self.desk.bulks.stop()
+        await self.desk.close()
         await self._stop_tasks()
         await self.session.client.close(grace)
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from dotmac_isp.plugins.core.api import PluginAPI
-    from dotmac_isp.plugins.core.model import DeviceEvent, PluginContext
+    from dotmac_isp.plugins.core.model import DeviceEvent, PluginContext, Secret
 
     from .._device import DeviceView
     from .._session import Locks, Session
     from .._settings import VolthaSettings
+    from ._controllers import Rest
     from ._owner import Owner
 
 __all__ = ["ServiceDesk"]
@@ -53,6 +54,7 @@ class ServiceDesk:
             logger=api.logger,
         )
         self._owners: Final[dict[str, Owner]] = {DIRECT: direct}
+        self._rest: Rest | None = None
         self.subscribers: Final = Subscribers(
             store=self.store,
             locks=locks,
@@ -77,11 +79,40 @@ class ServiceDesk:
         return settings
 
     def _owner_of(self, olt_serial: str) -> Owner:
-        del olt_serial
-        return self._owners[DIRECT]
+        settings = self._settings
+        return self._owner_named(settings.flow_owners.get(olt_serial, settings.flow_owner))
 
     def _owner_named(self, name: str) -> Owner:
+        if name not in self._owners:
+            self._owners[name] = self._controlled(name)
         return self._owners[name]
+
+    def _controlled(self, name: str) -> Owner:
+        """Who lets a controller program flows; aiohttp loads here."""
+        from ._controlled import ControlledOwner  # noqa: PLC0415
+        from ._controllers import Rest, make_controller  # noqa: PLC0415
+
+        if self._rest is None:
+            self._rest = Rest(self._controller_base, self._controller_login)
+        controller = make_controller(name, self._rest)
+        return ControlledOwner(controller, tenant=self._api.tenant_id or "", store=self.store)
+
+    def _controller_base(self) -> str:
+        settings = self._settings
+        host = settings.controller_host or settings.voltha_host
+        shown = f"[{host}]" if ":" in host else host
+        return f"http{'s' if settings.controller_tls else ''}://{shown}:{settings.voltha_rest_port}"
+
+    async def _controller_login(self) -> tuple[Secret, Secret] | None:
+        user = await self._api.secrets.get("controller-username")
+        password = await self._api.secrets.get("controller-password")
+        return None if user is None or password is None else (user, password)
+
+    async def close(self) -> None:
+        """End jobs and connections."""
+        await self.bulks.stop()
+        if self._rest is not None:
+            await self._rest.close()
 
     def _follower(self, what: str, context: PluginContext | None) -> Follower:
         return Follower(what, time_limit(self._settings.flow_timeout, context))

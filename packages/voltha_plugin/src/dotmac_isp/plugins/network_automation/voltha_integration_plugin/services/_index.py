@@ -116,14 +116,23 @@ class ServiceIndex:
             taken = self._flows.get((item.place.olt_serial, flow.id))
             if taken is not None and taken != item.key:
                 raise _collision(item, flow, self._by_key[taken])
+        self.require_queue(item)
+
+    def require_queue(self, item: StoredService) -> None:
+        """Raise `ServiceConflictError` when a service with other speeds has its scheduler (surprise 37)."""
         for key in self._queues.get(item.queue, ()):
             other = self._by_key[key]
-            if key != item.key and other.state != "suspended" and other.meters != item.meters:
+            if key != item.key and other.state != "suspended" and _speeds(other) != _speeds(item):
                 raise ServiceConflictError(
                     f"technology profile {item.queue[2]} of ONU {key.onu_serial} UNI {key.uni} is used by {_named(other)}"
                     " with other speeds, and VOLTHA takes one meter for each direction of it",
                     remedy="Give this service another technology profile, or the same speeds",
                 )
+
+
+def _speeds(item: StoredService) -> list[object]:
+    names = ("upstream", "downstream", "upstream_olt", "downstream_olt")
+    return [item.meters, [item.service.get(name) for name in names] if not item.meters else None]
 
 
 def _discard(sets: dict[T, set[ServiceKey]], name: T, value: ServiceKey) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from voltha_protos import openflow_13_pb2 as of
 
+from ._flow import is_nni
 from ._meter import Band, MeterSpec
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from ._flow import Action, FlowSpec
 
 __all__ = [
+    "count_queues",
+    "count_tunnels",
     "delete_listed",
     "flow_mod",
     "flow_update",
@@ -128,6 +132,36 @@ def delete_listed(logical_device_id: str, flow: Any) -> Any:
         instructions=flow.instructions,
     )
     return of.FlowTableUpdate(id=logical_device_id, flow_mod=mod)
+
+
+def count_queues(flows: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    """How many flows come from and go to each user port, by port and technology profile (section 4.2)."""
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for flow in flows.items:
+        written = next(
+            (step.write_metadata.metadata for step in flow.instructions if step.type == of.OFPIT_WRITE_METADATA), 0
+        )
+        source = next((field.ofb_field.port for field in flow.match.oxm_fields if _is_port(field)), 0)
+        up = not is_nni(source)
+        key = (source if up else written & 0xFFFFFFFF, (written >> 32) & 0xFFFF)
+        before = found.get(key, (0, 0))
+        found[key] = (before[0] + up, before[1] + (not up))
+    return found
+
+
+def _is_port(field: Any) -> bool:
+    return bool(field.ofb_field.type == of.OFPXMT_OFB_IN_PORT)
+
+
+def count_tunnels(flows: Any) -> dict[int, int]:
+    """How many of an OLT's own flows belong to each user port."""
+    ports = (
+        field.ofb_field.tunnel_id
+        for flow in flows.items
+        for field in flow.match.oxm_fields
+        if field.ofb_field.type == of.OFPXMT_OFB_TUNNEL_ID
+    )
+    return dict(Counter(ports))
 
 
 def source_ports(flows: Any) -> set[int]:
