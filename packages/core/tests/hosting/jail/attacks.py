@@ -198,6 +198,24 @@ def fill_disk(plan, files: int, size: int) -> str:
     return "filled"
 
 
+def fill_deeply(plan, size: int) -> str:
+    """A file below folders whose path is longer than the kernel takes at once."""
+    os.chdir(plan.data_dir)
+    for _ in range(30):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    Path("large").write_bytes(b"x" * size)
+    time.sleep(20)
+    return "filled"
+
+
+def many_empty_files(plan, most: int) -> str:
+    for number in range(most):
+        Path(plan.data_dir, f"e{number}").touch()
+    time.sleep(20)
+    return "filled"
+
+
 def fill_tmp(plan) -> str:
     return outcome(lambda: [Path("/tmp", f"f{number}").write_bytes(b"x" * (1 << 20)) for number in range(200)])
 
@@ -245,6 +263,8 @@ def reconnect(plan, host: str, port: int, other: int) -> dict[str, str]:
     with socket.create_connection((host, port), timeout=5) as given:
         fd = given.fileno()
         found = {"tcp ulp": outcome(given.setsockopt, socket.IPPROTO_TCP, 31, b"tls")}
+        found["linger"] = call("setsockopt", fd, 1, 13, (1).to_bytes(4, "little") + (60).to_bytes(4, "little"), 8)
+        found["linger in disguise"] = call("setsockopt", fd, 1 + (1 << 32), 13, bytes(8), 8)
         found["disconnect"] = call("connect", fd, unspecified, 16)
         found["connect"] = call("connect", fd, address, 16)
         found["fastopen"] = call("sendto", fd, b"hello", 5, 0x20000000, address, 16)
@@ -315,6 +335,7 @@ def system_calls(plan) -> dict[str, str]:
         "prctl(pdeathsig)": call("prctl", 1, 0, 0, 0, 0),
         "prctl(pdeathsig in disguise)": call("prctl", (1 << 32) + 1, 0, 0, 0, 0),
         "prlimit of another": call("prlimit64", 1 if os.getpid() != 1 else 2, 7, None, buffer),
+        "inotify_init1": call("inotify_init1", 0),
         "ioctl(tiocsti)": call("ioctl", 0, 0x5412, b"x"),
     }
     if platform.machine() == "x86_64":

@@ -203,6 +203,37 @@ def connect_from_threads(plan: Any, host: str, port: int, times: int) -> int:
     return len(made) + times
 
 
+def babble(plan: Any, times: int) -> str:
+    """Say nonsense to the broker, much of it, then ask for something sensible."""
+    from dotmac_isp.plugins.core.hosting.jail import _egress
+
+    raw = _egress._Installed.egress._sock
+    for number in range(times):
+        raw.send((b"", b"\xc1", b"x" * 4000, b"\x93\x01\xaaa\nb denied\x01")[number % 4] or b"\x90")
+    try:
+        socket.create_connection(("nowhere.example", 1), timeout=30)
+    except OSError as error:
+        return str(error)
+    return "connected"
+
+
+def hammer_relay(plan: Any, number: int, times: int) -> dict[str, int]:
+    """Open relay connections as fast as they go, and hold them."""
+    held = []
+    found: dict[str, int] = {}
+    for _ in range(times):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(0.5)
+        try:
+            sock.connect(f"/run/relay/{number}")
+            said = "connected"
+            held.append(sock)
+        except OSError as error:
+            said = type(error).__name__
+        found[said] = found.get(said, 0) + 1
+    return found
+
+
 def send(plan: Any, host: str, port: int, size: int) -> dict[str, float]:
     """Send *size* bytes and wait until the other side has them all."""
     with socket.create_connection((host, port), timeout=60) as connection:

@@ -127,6 +127,15 @@ def test_a_full_disk_is_noticed_and_named(host: Attackable) -> None:
     assert told["exit"]["kind"] == "disk full"
 
 
+@pytest.mark.parametrize("attack", [("fill_deeply", 1024), ("many_empty_files", 4096)])
+def test_files_that_are_hard_to_count_count_as_too_much(root_host: Attackable, attack: tuple[Any, ...]) -> None:
+    told = root_host.attack(
+        *attack, data_dir=str(root_host.home / "data" / "hidden"), limits=jail.JailLimits(disk=8 * MEBIBYTE)
+    )
+    assert told["result"] is None
+    assert told["exit"]["kind"] == "disk full"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", [("busy", 4.0), ("busy_together", 4.0, 3)])
 def test_a_busy_loop_gets_its_share_of_a_processor(host: Attackable, attack: tuple[Any, ...]) -> None:

@@ -262,6 +262,23 @@ def test_brokers_that_a_kafka_cluster_advertises_are_reached_within_the_patterns
     del cluster
 
 
+def test_nonsense_said_to_the_broker_harms_nobody_and_is_counted(host: Attackable, web: int) -> None:
+    told = host.attack_online("babble", 40, **listed(web))
+    assert "not among the endpoints" in told["result"]
+    reasons = [one["reason"] for one in told["decisions"]]
+    assert reasons.count("not a request") == 30
+    assert reasons.count("not a host name") == 10
+    assert all("\n" not in one["host"] for one in told["decisions"])
+
+
+def test_relay_sockets_cannot_be_used_to_keep_the_host_busy(root_host: Attackable, web: int) -> None:
+    told = root_host.attack_online(
+        "hammer_relay", 0, 100, limits=jail.JailLimits(connects=5, open_files=80), **listed(web, kind="grpc")
+    )
+    assert sum(one["allowed"] for one in told["decisions"]) <= 30
+    assert {one["reason"] for one in told["decisions"] if not one["allowed"]} <= {"more than 5 connections per second"}
+
+
 def test_udp_is_refused_in_words(host: Attackable, web: int) -> None:
     told = host.attack_online("udp", **listed(web))["result"]
     assert "TCP sockets only" in told

@@ -26,8 +26,11 @@ __all__ = ["Broker", "Decision"]
 
 #: Requests that may wait for an answer at the same time; more are refused.
 MOST_PENDING: Final = 64
+#: Characters of the longest name of a host (RFC 1035), or of an address with a zone.
+LONGEST_NAME: Final = 253
 #: Requests that are read per second, whatever is in them: who sends more waits, and does not keep the host busy.
 ASKS: Final = 200.0
+BACKLOG: Final = 16
 #: Connections that may be relayed at the same time.
 MOST_RELAYED: Final = 256
 #: Seconds for which the addresses of a name are kept as they were first answered.
@@ -92,7 +95,7 @@ class Broker:
         self._relaying = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipes: set[Pipe] = set()
-        self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
         #: How many connections were allowed and denied, and how many bytes went through relays.
         self.allowed = 0
         self.denied = 0
@@ -122,7 +125,7 @@ class Broker:
         if self._plan.network and report.relay_dir:
             for number, endpoint in enumerate(self._plan.endpoints):
                 if endpoint.kind == "grpc":
-                    await self._listen(number, endpoint)
+                    self._listen(number, endpoint)
 
     def _start(self, work: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=f"{self._plan.label}: {name}")
@@ -131,15 +134,14 @@ class Broker:
 
     async def close(self) -> None:
         """End all relays and give no answers any more. Handed-over sockets belong to the child and end with it."""
-        for server in self._servers:
-            server.close()
         for task in list(self._tasks):
             task.cancel()
         for pipe in list(self._pipes):
             if pipe.transport is not None:
                 pipe.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._sock.close()
+        for listening in (*self._listening, self._sock):
+            listening.close()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -158,6 +160,10 @@ class Broker:
             except msgspec.MsgspecError:
                 self._tell(Decision(label=self._plan.label, host="", port=0, allowed=False, reason="not a request"))
                 continue
+            if len(ask.host) > LONGEST_NAME or not ask.host.isprintable():
+                # It goes into logs and the audit trail as it is.
+                await self._deny(msgspec.structs.replace(ask, host=ascii(ask.host[:LONGEST_NAME])), "not a host name")
+                continue
             if len(self._tasks) > MOST_PENDING:
                 await self._deny(ask, f"more than {MOST_PENDING} connections are waited for")
                 continue
@@ -172,6 +178,9 @@ class Broker:
             addresses = await self._decide(ask.host, ask.port)
         except _DeniedError as denied:
             await self._deny(ask, str(denied))
+            return
+        except (UnicodeError, ValueError) as error:
+            await self._deny(ask, f"not a host name: {error}")
             return
         except socket.gaierror as error:
             self._failed(ask.host, ask.port, str(error))
@@ -309,7 +318,7 @@ class Broker:
             self._pipes.discard(pipe)
             self._relayed_bytes += pipe.passed
 
-    async def _listen(self, number: int, endpoint: Endpoint) -> None:
+    def _listen(self, number: int, endpoint: Endpoint) -> None:
         """A Unix socket in the cell's folder that leads to one endpoint: gRPC takes a path, but no connected socket."""
         folder = Path(self._plan.cell_dir, "relay")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -320,8 +329,22 @@ class Broker:
             os.chmod(str(number), 0o666, dir_fd=fd)  # noqa: S103 - the folder is the instance's own; who can see it may connect
         finally:
             os.close(fd)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+        self._listening.append(listening)
+        self._start(self._accept(listening, endpoint), f"relay to {endpoint}")
+
+    async def _accept(self, listening: socket.socket, endpoint: Endpoint) -> None:
+        """One after another, and not more per second than questions: who calls more often waits."""
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(lambda: _Caller(self, endpoint), sock=listening))
+        while True:
+            accepted, _ = await loop.sock_accept(listening)
+            if wait := self._asks.take(1):
+                await asyncio.sleep(wait)
+            if len(self._tasks) > MOST_PENDING:
+                accepted.close()
+                continue
+            await loop.connect_accepted_socket(lambda: _Caller(self, endpoint), accepted)
 
     async def relay(self, caller: _Caller, endpoint: Endpoint) -> None:
         """Connect one caller of a relay socket to its endpoint; it sees a closed connection where that fails."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import sys
 import zlib
@@ -19,6 +18,7 @@ from ._ending import Ending, ExitReason, exit_reason
 from ._group import CellGroup
 from ._identity import CellRecord, ProcessIdentity, write_record
 from ._judgement import IsolationReport, judge
+from ._removal import remove_folder
 from ._users import UserPool, give_to
 from ._watchdog import Watchdog, cpu_seconds, disk_usage, family, resident
 
@@ -217,7 +217,7 @@ class Cell:
             self._pool.release(self._uid)
         if gone:
             # Otherwise the record stays, and the next sweep finds the group by it.
-            shutil.rmtree(self.dir, ignore_errors=True)
+            remove_folder(self.dir)
 
 
 def _total(of: Callable[[int], N], pids: Iterable[int]) -> N | None:

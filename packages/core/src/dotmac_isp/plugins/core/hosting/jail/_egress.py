@@ -27,7 +27,8 @@ __all__ = ["grpc_target", "install_egress"]
 
 INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 #: Bits of the type that are flags.
-TYPE_FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+NONBLOCK: Final = getattr(socket, "SOCK_NONBLOCK", 0)
+TYPE_FLAGS: Final = NONBLOCK | getattr(socket, "SOCK_CLOEXEC", 0)
 #: Seconds for a connect without a timeout of its own; the broker answers before that.
 LONGEST: Final = 120.0
 #: Names of services, where a library asks for one; there is no /etc/services in a jail.
@@ -173,7 +174,7 @@ def _init(
     placeholder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).detach()
     version = socket.AF_INET if family == -1 else family
     _original["__init__"](self, version, kind, socket.IPPROTO_TCP if proto in (-1, 0) else proto, placeholder)
-    if type != -1 and type & socket.SOCK_NONBLOCK:
+    if type != -1 and type & NONBLOCK:
         self.setblocking(False)
     _Installed.sockets[self] = _Placeholder()
 

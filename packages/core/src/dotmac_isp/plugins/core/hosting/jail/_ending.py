@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -54,7 +54,7 @@ def exit_reason(
     if os.WIFEXITED(status):
         return _of_exit(os.WEXITSTATUS(status), verdict)
     number = os.WTERMSIG(status)
-    return _of_signal(number, _signal_name(number), plan, memory_kills, verdict)
+    return _of_signal(_signal_name(number), plan, memory_kills, verdict)
 
 
 def _told(verdict: tuple[Ending, str] | None) -> ExitReason | None:
@@ -67,11 +67,9 @@ def _of_exit(code: int, verdict: tuple[Ending, str] | None) -> ExitReason:
     return ExitReason(kind=Ending.EXIT, text=f"ended by itself with exit code {code}", code=code)
 
 
-def _of_signal(
-    number: int, name: str, plan: JailPlan, memory_kills: int, verdict: tuple[Ending, str] | None
-) -> ExitReason:
+def _of_signal(name: str, plan: JailPlan, memory_kills: int, verdict: tuple[Ending, str] | None) -> ExitReason:
     limits = plan.limits
-    if number == signal.SIGKILL:
+    if name == "SIGKILL":
         # The watchdog's or the host's verdict came before the kernel's: it was given before the process was ended.
         if told := _told(verdict):
             return msgspec.structs.replace(told, signal=name)
@@ -80,15 +78,15 @@ def _of_signal(
             return ExitReason(kind=Ending.MEMORY, text=text, signal=name)
         return ExitReason(kind=Ending.SIGNAL, text="killed by SIGKILL from outside of the host", signal=name)
     known = {
-        signal.SIGXCPU: (Ending.CPU, "used up its processor time (SIGXCPU)"),
-        signal.SIGXFSZ: (Ending.FILE_SIZE, f"wrote a file larger than {limits.file_size} bytes (SIGXFSZ)"),
-        signal.SIGSYS: (Ending.SYSCALL, "made a system call that is forbidden on this architecture (SIGSYS)"),
+        "SIGXCPU": (Ending.CPU, "used up its processor time (SIGXCPU)"),
+        "SIGXFSZ": (Ending.FILE_SIZE, f"wrote a file larger than {limits.file_size} bytes (SIGXFSZ)"),
+        "SIGSYS": (Ending.SYSCALL, "made a system call that is forbidden on this architecture (SIGSYS)"),
     }
-    kind, text = known.get(number, (Ending.SIGNAL, f"ended by {name}" + (" (crashed)" if number in CRASHES else "")))  # type: ignore[call-overload]
+    kind, text = known.get(name, (Ending.SIGNAL, f"ended by {name}" + (" (crashed)" if name in CRASHES else "")))
     return ExitReason(kind=kind, text=text, signal=name)
 
 
-CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP})
+CRASHES: Final = frozenset({"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP"})
 
 
 def _signal_name(number: int) -> str:

@@ -7,7 +7,6 @@ achieved or why it could not; what a machine cannot do is left out here and judg
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import tempfile
 import time
@@ -92,9 +91,8 @@ class _Descent:
             counted = attempt(self.problems, "own user namespace", lambda: own_user_namespace(self.proc))
         os.close(self.proc)
         if counted and self.plan.limits.processes:
-            most = self.plan.limits.processes
-            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-            self.facts["rlimits"] = (*self.facts.get("rlimits", ()), "NPROC")
+            also = _rlimits.set_rlimits({"NPROC": self.plan.limits.processes})
+            self.facts["rlimits"] = (*self.facts.get("rlimits", ()), *also)
         _kernel.drop_capabilities()
         self.facts["no_capabilities"] = True
 

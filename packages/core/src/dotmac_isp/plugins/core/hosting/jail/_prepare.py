@@ -126,12 +126,22 @@ def fork() -> int:
 
 def _fork_straight() -> int:
     _kernel.unshare("pid")
-    pid = os.fork()
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid:  # here, also where there was no fork: the next child is not to be born into this namespace
+            _kernel.setns(prepared.own_pid_namespace, "pid")
     if pid == 0:
-        prepared.first_process = True
-        return 0
-    _kernel.setns(prepared.own_pid_namespace, "pid")
+        _born()
     return pid
+
+
+def _born() -> None:
+    """The child of a fork into a process namespace of its own."""
+    os.close(prepared.own_pid_namespace)
+    prepared.own_pid_namespace = -1
+    prepared.first_process = True
 
 
 def _fork_with_helper() -> int:
@@ -170,5 +180,5 @@ def _in_helper(tell: int, held: int) -> int:
     os.close(tell)
     os.read(held, 1)
     os.close(held)
-    prepared.first_process = True
+    _born()
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,6 +11,8 @@ __all__ = ["set_rlimits"]
 
 #: Bytes of locked memory: what TLS libraries lock for their keys.
 LOCKED: Final = 1 << 16
+#: Signals that may wait, timers included; the kernel counts them for a user, who may be the host's own.
+SIGNALS: Final = 512
 
 
 def wanted(plan: JailPlan) -> dict[str, int]:
@@ -21,7 +22,7 @@ def wanted(plan: JailPlan) -> dict[str, int]:
     counts private writable memory, so it holds a process without a memory control group.
     """
     limits = plan.limits
-    found = {"CORE": 0, "MSGQUEUE": 0, "MEMLOCK": LOCKED, "NICE": 0, "RTPRIO": 0}
+    found = {"CORE": 0, "MSGQUEUE": 0, "MEMLOCK": LOCKED, "NICE": 0, "RTPRIO": 0, "SIGPENDING": SIGNALS}
     if limits.open_files:
         found["NOFILE"] = limits.open_files
     if limits.file_size:
@@ -33,6 +34,8 @@ def wanted(plan: JailPlan) -> dict[str, int]:
 
 def set_rlimits(names: dict[str, int]) -> list[str]:
     """Set soft and hard limits; a hard limit is lowered, never raised. Returns the names that hold now."""
+    import resource  # noqa: PLC0415 - Windows has none
+
     for name, value in names.items():
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)

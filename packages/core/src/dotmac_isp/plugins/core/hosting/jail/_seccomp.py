@@ -35,6 +35,8 @@ SOCK_FLAGS: Final = 0o2004000
 MSG_FASTOPEN: Final = 0x20000000
 IPPROTO_TCP: Final = 6
 TCP_ULP: Final = 31
+SOL_SOCKET: Final = 1
+SO_LINGER: Final = 13
 
 
 def seccomp_arch() -> str:
@@ -95,7 +97,9 @@ def _sockets() -> Rules:
         rules[name] = [(refuse(errno.EPERM), (Condition(flags, MSG_FASTOPEN, MSG_FASTOPEN),)), (ALLOW, ())]
     # An upper layer protocol (TLS, SMC) on a TCP socket would lead past Landlock's checks of TCP.
     layer = (Condition(1, LOW, IPPROTO_TCP), Condition(2, LOW, TCP_ULP))
-    rules["setsockopt"] = [(refuse(errno.EPERM), layer), (ALLOW, ())]
+    # A socket with a lingering close blocks whoever closes it last: the host, if it is sent there on a Unix socket.
+    linger = (Condition(1, LOW, SOL_SOCKET), Condition(2, LOW, SO_LINGER))
+    rules["setsockopt"] = [(refuse(errno.EPERM), layer), (refuse(errno.EPERM), linger), (ALLOW, ())]
     return rules
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ._cell import cells_dir, host_group
 from ._cgroups import find_hierarchies
 from ._group import end_group
 from ._identity import boot_id, read_record
+from ._removal import remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def _clean(folder: Path, record: CellRecord | None) -> str:
         for group in record.groups:
             if Path(group).name == folder.name:
                 end_group(Path(group))
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     return f"cleaned up after the jail {folder.name}" + (f" of {record.label}" if record is not None else "")
 
 

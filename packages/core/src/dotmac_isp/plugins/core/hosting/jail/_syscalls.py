@@ -15,7 +15,7 @@ fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs 
 futex_wait futex_waitv futex_wake futimesat get_mempolicy get_robust_list get_thread_area getcpu getcwd getdents getdents64
 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid
 getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid getxattr getxattrat
-inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioprio_get lchown lgetxattr link linkat listxattr
+ioprio_get lchown lgetxattr link linkat listxattr
 listxattrat llistxattr lremovexattr lseek lsetxattr lstat madvise map_shadow_stack membarrier memfd_create mincore mkdir
 mkdirat mlock mlock2 mlockall mmap mprotect mremap mseal msync munlock munlockall munmap nanosleep newfstatat open openat
 openat2 pause pidfd_open pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll pread64 preadv preadv2 pselect6 pwrite64
@@ -32,7 +32,7 @@ unlink unlinkat uretprobe utime utimensat utimes vmsplice wait4 waitid write wri
 #: Named, so that whoever tries is told "not permitted", not "no such call".
 REFUSED: Final = """
 accept accept4 acct add_key adjtimex bind bpf capset chroot clock_adjtime clock_settime delete_module execve execveat
-fanotify_init fanotify_mark finit_module fsconfig fsmount fsopen fspick init_module io_cancel io_destroy io_getevents
+fanotify_init fanotify_mark finit_module fsconfig fsmount fsopen fspick init_module inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy io_getevents
 io_pgetevents io_setup io_submit io_uring_enter io_uring_register io_uring_setup ioperm iopl ioprio_set kcmp
 kexec_file_load kexec_load keyctl landlock_add_rule landlock_create_ruleset landlock_restrict_self listen lookup_dcookie
 mbind memfd_secret migrate_pages mknod mknodat modify_ldt mount mount_setattr move_mount move_pages mq_getsetattr

@@ -7,6 +7,8 @@ anything that the plugin could write.
 from __future__ import annotations
 
 import contextlib
+import errno
+import mmap
 import os
 import signal
 import threading
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ._ending import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from ._plan import JailLimits
 
@@ -31,9 +33,13 @@ SLOW_TICK: Final = 2.0
 SLOW_SHARE: Final = 20
 #: Seconds of its share that an instance may save up.
 SAVED: Final = 0.1
-PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 BLOCK: Final = 512
+#: Bytes that an entry counts at least: an empty file takes an inode and a place in its folder.
+LEAST: Final = 4096
 MEBIBYTE: Final = 1 << 20
+#: What is looked at often, and what seldom, by threads of their own.
+OFTEN: Final = frozenset({"memory", "cpu"})
+SELDOM: Final = frozenset({"disk", "kills"})
 
 
 class Watched(Protocol):
@@ -86,7 +92,7 @@ def cpu_seconds(pid: int) -> float:
 
 def resident(pid: int) -> int:
     """Bytes of memory that a process has in use. Raises `OSError` where it is gone."""
-    return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
+    return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * mmap.PAGESIZE
 
 
 def family(pid: int) -> list[int]:
@@ -103,16 +109,25 @@ def family(pid: int) -> list[int]:
 
 
 def disk_usage(folder: str, enough: int) -> int:
-    """Bytes on disk below *folder*; counting ends where *enough* is passed. Links are not followed."""
+    """Bytes on disk below *folder*; counting ends where *enough* is passed. Links are not followed.
+
+    Folders that are nested too deeply to be looked into count as too much: nothing honest is in them.
+    """
     total = 0
     waiting = [folder]
     while waiting and total <= enough:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    total += entry.stat(follow_symlinks=False).st_blocks * BLOCK
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+                        total += max(LEAST, entry.stat(follow_symlinks=False).st_blocks * BLOCK)
+                    if total > enough:
+                        break
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return max(total, enough + 1)
     return total
 
 
@@ -129,21 +144,15 @@ class _Case:
         self._gone = 0.0
         self._last: dict[int, float] = {}
 
-    @property
-    def ticking(self) -> bool:
-        return bool(self.cell.kinds & {"cpu", "memory"})
-
     def look(self, now: float) -> None:
+        """What has to be looked at often, and takes microseconds."""
         self.ticks += 1
-        if self.ticking:
-            if self.ticks % TICKS_PER_FAMILY == 0:
-                self.pids = family(self.pid)
-            if self.duty is not None:
-                self._deal(self.duty, now)
-            if "memory" in self.cell.kinds and self.ticks % 2:
-                self._weigh()
-        if now >= self.slow_at:
-            self._look_slowly(now)
+        if self.ticks % TICKS_PER_FAMILY == 0:
+            self.pids = family(self.pid)
+        if self.duty is not None:
+            self._deal(self.duty, now)
+        if "memory" in self.cell.kinds and self.ticks % 2:
+            self._weigh()
 
     def _deal(self, duty: Duty, now: float) -> None:
         before = duty.stopped
@@ -174,7 +183,10 @@ class _Case:
             text = f"out of memory: used {total // MEBIBYTE} MiB of its {most // MEBIBYTE} MiB, ended by the watchdog"
             self.cell.kill(text, Ending.MEMORY)
 
-    def _look_slowly(self, now: float) -> None:
+    def look_slowly(self, now: float) -> None:
+        """What may take long, and is looked at the less often the longer it takes."""
+        if now < self.slow_at:
+            return
         if "kills" in self.cell.kinds and self.cell.memory_kills():
             # Version 1 of control groups ends one process; a plugin that lost one of its own is no plugin any more.
             most = self.cell.limits.memory // MEBIBYTE
@@ -197,42 +209,42 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._cases: dict[int, _Case] = {}
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._running: set[str] = set()
 
     def add(self, cell: Watched) -> None:
         if not cell.kinds or cell.pid is None:
             return
         with self._changed:
             self._cases[id(cell)] = _Case(cell, cell.pid, time.monotonic())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="jail watchdog", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            if cell.kinds & OFTEN:
+                self._start("jail watchdog", TICK, OFTEN, _Case.look)
+            if cell.kinds - OFTEN:
+                self._start("jail watchdog of disks", SLOW_TICK / 4, SELDOM, _Case.look_slowly)
 
     def remove(self, cell: Watched) -> None:
         with self._changed:
             self._cases.pop(id(cell), None)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def waited(self, cell: Watched) -> float | None:
         """Seconds for which a cell was stopped so that it keeps to its share; `None`: not watched for that."""
         case = self._cases.get(id(cell))
         return None if case is None or case.duty is None else case.duty.waited
 
-    def _run(self) -> None:
+    def _start(self, name: str, tick: float, kinds: frozenset[str], look: Callable[[_Case, float], None]) -> None:
+        if name not in self._running:
+            self._running.add(name)
+            threading.Thread(target=self._run, args=(name, tick, kinds, look), name=name, daemon=True).start()
+
+    def _run(self, name: str, tick: float, kinds: frozenset[str], look: Callable[[_Case, float], None]) -> None:
         while True:
             with self._changed:
-                if not self._cases:
-                    self._thread = None
+                cases = [case for case in self._cases.values() if case.cell.kinds & kinds]
+                if not cases:
+                    self._running.discard(name)
                     return
-                cases = list(self._cases.values())
-                self._changed.wait(TICK if any(case.ticking for case in cases) else SLOW_TICK / 2)
-            for case in self._still(cases):
-                case.look(time.monotonic())
-
-    def _still(self, cases: list[_Case]) -> Iterator[_Case]:
-        for case in cases:
-            if id(case.cell) in self._cases:
-                yield case
+                self._changed.wait(tick)
+            for case in cases:
+                if id(case.cell) in self._cases:
+                    look(case, time.monotonic())
