@@ -217,7 +217,7 @@ def test_reload_runs_the_version_that_was_installed_meanwhile(home: Home, site: 
         site.install("late")
         answer = home.json("reload")
         done = {one["plugin_id"]: one for one in answer["actions"]}
-        assert done["greeter"]["action"] == "restarted"
+        assert done["greeter"]["action"] == "reloaded"
         assert "2.0" in done["greeter"]["reason"]
         assert done["late"]["action"] == "started"
         with host.connect() as line:

@@ -51,7 +51,8 @@ class Administration:
         self.facts = facts
         self.bring_up: Final = BringUp(manager)
         self._phase: Final = phase
-        self._reloading: Final = asyncio.Lock()
+        #: One reload at a time, whoever asks for it.
+        self.reloading: Final = asyncio.Lock()
 
     # looking
 
@@ -199,11 +200,15 @@ class Administration:
         self.bring_up.forget(ref, stopped=True)
         return self._done(ref)
 
-    async def reload(self, who: Who, *, plugin_id: str | None = None) -> dict[str, Any]:
-        """Look again at what is installed and configured; restart the instances whose settings or version changed."""
-        async with self._reloading:
+    async def reload(self, who: Who, *, plugin_id: str | None = None, anew: bool = False) -> dict[str, Any]:
+        """Look again at what is installed and configured; make instances anew whose settings, version or code changed.
+
+        `anew`: also those where nothing changed. No call is lost, and what fails is not taken.
+        """
+        async with self.reloading:
             await who.progress("looking at what is installed and configured")
-            return await Reload(self.manager, self.bring_up, only=plugin_id, lasting=self.facts.lasting).run()
+            lasting = self.facts.lasting
+            return await Reload(self.manager, self.bring_up, only=plugin_id, lasting=lasting, anew=anew).run()
 
     async def configure(
         self,

@@ -144,6 +144,31 @@ class BringUp:
 
         return [outcome for outcomes in await asyncio.gather(*map(one, tenants)) for outcome in outcomes]
 
+    async def plugins(self, plugin_ids: Iterable[str]) -> list[Outcome]:
+        """Start plugins that were just installed, for every tenant with a file that they are not switched off for."""
+        new = set(plugin_ids)
+        outcomes = []
+        for tenant_id in self.configured_tenants():
+            try:
+                order = [one for one in self._manager.load_order(tenant_id) if one in new]
+                suspended = self._manager.configuration.suspended(tenant_id)
+            except PluginError as error:
+                _LOG.warning("what was installed is not started for tenant %s: %s", tenant_label(tenant_id), error)
+                continue
+            self.tenants.add(tenant_id)
+            refs = [InstanceRef(plugin_id, tenant_id) for plugin_id in order]
+            outcomes += [self._suspended(ref) if suspended else await self.one(ref) for ref in refs]
+        for outcome in outcomes:
+            _LOG.info("installed meanwhile: %s", outcome)
+        return outcomes
+
+    def forget_plugin(self, plugin_id: str) -> None:
+        """It is not installed any more."""
+        for refs in (self.wanted, self.stopped):
+            refs.difference_update([ref for ref in refs if ref.plugin_id == plugin_id])
+        for ref in [one for one in self.failures if one.plugin_id == plugin_id]:
+            del self.failures[ref]
+
     async def one(self, ref: InstanceRef) -> Outcome:
         """Start one instance that should run. Never raises."""
         try:

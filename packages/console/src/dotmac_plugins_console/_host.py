@@ -17,6 +17,7 @@ from ._administration import Administration, HostFacts
 from ._bring_up import status_of
 from ._control import Control
 from ._errors import HostError
+from ._following import follow_code, follow_installs
 from ._lock import HostLock
 from ._places import SOCKET, find_home, prepare_home
 from ._report import StartReport
@@ -46,6 +47,10 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     json_logs: bool = False
     safe_mode: str | None = None
     required: tuple[str, ...] = ()
+    #: Follow what pip installs and removes.
+    installs: bool = True
+    #: Reload plugins whose files are edited.
+    watch: bool = False
 
 
 async def run_host(options: HostOptions, say: Callable[[str], None]) -> None:
@@ -123,6 +128,10 @@ class _Host:
         self._phase = "running"
         self._started.set()
         report.end(outcomes)
+        if self._options.installs:
+            self._run(follow_installs(self._administration), "follow installs")
+        if self._options.watch:
+            self._run(follow_code(self._administration), "follow code")
 
     async def _start_metrics(self) -> str | None:
         if self._options.metrics is None:
@@ -176,10 +185,15 @@ class _Host:
         status = status_of(self._manager, ref)
         return status is not None and status.state in {PluginState.ACTIVE, PluginState.SUSPENDED}
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="dotmac: reload")
+    def _run(self, work: Coroutine[Any, Any, None], name: str = "reload") -> None:
+        task = asyncio.get_running_loop().create_task(work, name=f"dotmac: {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("%s: %s", task.get_name(), error)
 
     async def _reload(self) -> None:
         """SIGHUP. What cannot be read changes nothing; while the host starts, it waits until it is up."""

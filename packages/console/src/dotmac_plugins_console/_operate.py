@@ -101,12 +101,13 @@ def disable(
 
 def reload(
     plugin: Annotated[str | None, typer.Argument(metavar="[PLUGIN]", help="Only this plugin.")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Also what did not change.")] = False,
     home: Home = None,
     as_json: Json = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Look again at what is installed and configured; restart what changed, start what is new."""
-    answer = ask("reload", {"plugin_id": plugin}, home=home, as_json=as_json)
+    """Look again at what is installed and configured: make anew what changed, without losing a call; start what is new."""
+    answer = ask("reload", {"plugin_id": plugin, "anew": anew}, home=home, as_json=as_json)
     if as_json:
         write_json(answer)
     else:

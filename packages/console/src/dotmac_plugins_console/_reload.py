@@ -1,4 +1,4 @@
-"""Reload: look again at what is installed and configured, and restart the instances that this concerns."""
+"""Reload: look again at what is installed and configured, and make the instances anew that this concerns, without losing a call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from dotmac_isp.plugins.core.errors import PluginError
 from dotmac_isp.plugins.core.model import InstanceRef, PluginState
 
 from ._bring_up import status_of
-from ._modules import forget_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dotmac_isp.plugins.core.discovery import InstalledPlugin
     from dotmac_isp.plugins.core.manager import InstanceStatus, PluginManager
 
     from ._bring_up import BringUp, Outcome
@@ -37,13 +35,16 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reload:
-    """One reload. `only`: the plugin that it is about; `None` for all."""
+    """One reload. `only`: the plugin that it is about; `None` for all. `anew`: also what did not change."""
 
-    def __init__(self, manager: PluginManager, bring_up: BringUp, *, only: str | None, lasting: bool) -> None:
+    def __init__(
+        self, manager: PluginManager, bring_up: BringUp, *, only: str | None, lasting: bool, anew: bool = False
+    ) -> None:
         self._manager: Final = manager
         self._bring_up: Final = bring_up
         self._only: Final = only
         self._lasting: Final = lasting
+        self._anew: Final = anew
         self._actions: Final[list[Action]] = []
 
     async def run(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class Reload:
         if self._only is None:
             await self._gone_tenants()
             await self._suspended()
-        await self._versions(before)
+        await self._code()
         await self._switched_off()
         await self._settings()
         if self._lasting:
@@ -76,7 +77,10 @@ class Reload:
         for status in self._statuses():
             if status.plugin_id not in self._manager.discovery.plugins:
                 problem = self._manager.discovery.problem(status.plugin_id)
-                await self._unload(status, problem.message if problem else "it is not installed any more")
+                if problem is None:
+                    await self._unload(status, "it is not installed any more")
+                else:
+                    self._note("failed", status.plugin_id, status.tenant_id, f"what runs goes on: {problem}")
 
     async def _gone_tenants(self) -> None:
         """Tenants that were brought up because of a file that is not there any more."""
@@ -103,32 +107,19 @@ class Reload:
                 await manager.resume_tenant(tenant_id)
                 self._note("resumed", "", tenant_id, "its file does not suspend it any more")
 
-    async def _versions(self, before: dict[str, InstalledPlugin]) -> None:
-        """Replace what pip has replaced: all instances of the plugin go before its modules are forgotten."""
-        for plugin_id, plugin in self._manager.discovery.plugins.items():
-            old = before.get(plugin_id)
-            running = [one for one in self._statuses() if one.plugin_id == plugin_id]
-            if old is None or old.version == plugin.version or not running:
+    async def _code(self) -> None:
+        """Let what is installed now take over from what runs: another version, or code that was edited."""
+        for plugin_id in list(self._manager.discovery.plugins):
+            reason = self._manager.code_changed(plugin_id)
+            if reason is None and self._anew:
+                reason = "asked for"
+            if reason is None or self._only not in {None, plugin_id}:
                 continue
-            for status in running:
-                await self._manager.unload(plugin_id, tenant_id=status.tenant_id)
-            forget_modules(old)
-            forget_modules(plugin)
-            for status in running:
-                ref = InstanceRef(plugin_id, status.tenant_id)
-                await self._again(ref, status, f"version {plugin.version} is installed, {old.version} was running")
-
-    async def _again(self, ref: InstanceRef, status: InstanceStatus, reason: str) -> None:
-        wanted = ref in self._bring_up.wanted
-        try:
-            if wanted:
-                await self._bring_up.start(ref)
-            elif status.state in {_S.INITIALIZED, _S.ACTIVE}:
-                await self._manager.load(ref.plugin_id, tenant_id=ref.tenant_id)
-        except Exception as error:  # noqa: BLE001 - one instance's result
-            self._note("failed", ref.plugin_id, ref.tenant_id, f"{reason}: {error}")
-        else:
-            self._note("restarted" if wanted else "loaded anew", ref.plugin_id, ref.tenant_id, reason)
+            results = await self._manager.renew_code(plugin_id, reason=reason)
+            for ref, result in results.items():
+                failed = isinstance(result, Exception)
+                text = f"{reason}: {result}" if failed else reason
+                self._note("failed" if failed else "reloaded", plugin_id, ref.tenant_id, text)
 
     async def _switched_off(self) -> None:
         for status in self._statuses():
@@ -164,7 +155,7 @@ class Reload:
                 restarted = after is None or after.since != status.since
                 keys = tuple(change.key for change in changes)
                 self._note(
-                    "restarted" if restarted else "settings applied",
+                    "reloaded" if restarted else "settings applied",
                     ref.plugin_id,
                     ref.tenant_id,
                     "settings changed",

@@ -64,6 +64,13 @@ def serve(  # noqa: PLR0917 - options, which typer gives by name
             "--require", metavar="ID", help="A plugin without which the host does not start; may be repeated."
         ),
     ] = None,
+    installs: Annotated[
+        bool,
+        typer.Option("--follow-installs/--no-follow-installs", help="Follow what pip installs, upgrades and removes."),
+    ] = True,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="For development: reload plugins whose files are edited (extra watch).")
+    ] = False,
     debug: Debug = False,  # noqa: ARG001 - its callback is its effect
 ) -> None:
     """Run plugins for every tenant that has a file in tenants/, until SIGINT or SIGTERM. SIGHUP reloads."""
@@ -83,6 +90,8 @@ def serve(  # noqa: PLR0917 - options, which typer gives by name
             json_logs=log_format is LogFormat.JSON,
             safe_mode=safe_mode,
             required=tuple(dict.fromkeys(require or ())),
+            installs=installs,
+            watch=watch,
         )
         asyncio.run(run_host(options, _say))
 

@@ -40,6 +40,8 @@ class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     editable: bool
     manifest_path: Path
+    #: Which installation it is: another one after the same version was installed again.
+    stamp: tuple[int, int] = (0, 0)
     #: `.pth` files of an editable install that `load_class` reads when this process has not.
     path_files: tuple[Path, ...] = ()
 
@@ -132,6 +134,7 @@ def _examine(plugin_id: str, candidates: Sequence[Found], roots: tuple[str, ...]
         version=found.version,
         editable=editable,
         manifest_path=manifest_path,
+        stamp=found.stamp,
         path_files=files,
     )
 

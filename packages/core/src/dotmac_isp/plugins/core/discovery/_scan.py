@@ -31,6 +31,8 @@ class Found(msgspec.Struct, frozen=True):
     #: The folder that holds the distribution's metadata folder, as a text because most are only compared.
     location: str
     source: metadata.Distribution
+    #: Which installation it is: when its metadata folder was written, and its number on the disk.
+    stamp: tuple[int, int] = (0, 0)
 
 
 def scan(
@@ -60,8 +62,9 @@ def scan(
             continue
         location = str(source.locate_file(""))
         version = version or _recorded(source, "Version")
+        stamp = _stamp(source)
         for point, value in points:
-            yield Found(point, value, name, version, location, source)
+            yield Found(point, value, name, version, location, source, stamp)
 
 
 def _text(source: metadata.Distribution, name: str) -> str | None:
@@ -76,6 +79,15 @@ def _text(source: metadata.Distribution, name: str) -> str | None:
         return None
     except (IsADirectoryError, PermissionError):
         return source.read_text(name)
+
+
+def _stamp(source: metadata.Distribution) -> tuple[int, int]:
+    folder = getattr(source, "_path", None)
+    try:
+        stat = folder.stat() if isinstance(folder, Path) else None
+    except OSError:
+        return 0, 0
+    return (0, 0) if stat is None else (stat.st_mtime_ns, stat.st_ino)
 
 
 def _name_and_version(source: metadata.Distribution) -> tuple[str, str]:

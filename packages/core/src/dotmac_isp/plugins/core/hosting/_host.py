@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..discovery import load_class
+from ..discovery import are_loaded, load_class, load_own_modules
 
 if TYPE_CHECKING:
     from ..base import BasePlugin
@@ -84,6 +85,10 @@ class InlineHost:
     async def make(self, api: InlineAPI) -> BasePlugin:
         self._api = api
         assert self._kind is not None  # noqa: S101 - prepare comes first
+        plugin = self._plugin
+        if not are_loaded(plugin.module):
+            # On a thread: reading dozens of modules must not hold up the other instances.
+            await asyncio.to_thread(load_own_modules, plugin.module, plugin.manifest.hosting.without)
         return self._kind(api)
 
     async def change_settings(self, settings: Any) -> bool:

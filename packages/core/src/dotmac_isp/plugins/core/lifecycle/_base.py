@@ -113,6 +113,16 @@ class InstanceBase(ABC):
         return self._life.object is not None
 
     @property
+    def inline(self) -> bool:
+        """Whether its code runs in the host's own process, whose modules stay until the host is started anew."""
+        return self._life.inline
+
+    @property
+    def code_from(self) -> float:
+        """When its object was made, with the code of that time (Unix time, seconds)."""
+        return self._life.made_at
+
+    @property
     def running_tasks(self) -> int:
         """How many tasks its code has running."""
         return sum(life.tasks for life in (self._life, *self._retiring))

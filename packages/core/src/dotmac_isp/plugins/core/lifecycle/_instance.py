@@ -137,6 +137,11 @@ class Instance(TakeOver):
         """What the instance would be made from with these."""
         return self._life.blueprint.renewed(plugin=plugin, settings=settings, needs=needs)
 
+    def begin_with(self, blueprint: Blueprint) -> None:
+        """What is not loaded is made from this when it is."""
+        if not self.loaded:
+            self._life = self._new_life(blueprint)
+
     async def renew(self, blueprint: Blueprint, reason: str) -> None:
         """Go on with this blueprint: an active instance without losing a call, another one from its next start on.
 
@@ -162,23 +167,17 @@ class Instance(TakeOver):
 
         Raises `ReloadError` when it cannot be made with them; an active one goes on with the old ones then.
         """
-        changes, previous = new.changes_from(self.settings), self.settings
-        self.settings = new
-        if not changes or self._life.api is None:
-            return changes, False
-        if self.state is not _S.ACTIVE:
-            # What is suspended or held back stays so; its next start makes the object anew.
-            await to_the_end(self._release())
-            if self.state is _S.INITIALIZED:
-                self._move(_S.HELD_BACK, "settings changed")
-                await self.initialize()
-            return changes, True
-        if await self._life.change_settings(new):
+        changes, previous, life = new.changes_from(self.settings), self.settings, self._life
+        if not changes or life.api is None or self.state is not _S.ACTIVE:
+            self.settings = new
+            return changes, bool(changes) and life.api is not None and await self._made_anew("settings changed")
+        if hasattr(life.object, "on_settings_changed") and await life.change_settings(new):
+            self.settings = new
             if await self._tell("on_settings_changed", changes=changes):
                 return changes, False
-            await self._life.change_settings(previous)
-        # Until another life has taken over, this one is what it was made as.
-        self.settings = previous
+            # Until another life has taken over, this one is what it was made as.
+            self.settings = previous
+            await life.change_settings(previous)
         await self.take_over(self._life.blueprint.renewed(settings=new), "settings changed")
         return changes, True
 
@@ -264,6 +263,14 @@ class Instance(TakeOver):
         context = PluginContext(tenant_id=self.ref.tenant_id, request_id=f"{hook}-{time.time_ns():x}")
         outcome = await self._house.gate.call(seat, context, (), values)
         return not isinstance(outcome, Failed)
+
+    async def _made_anew(self, reason: str) -> bool:
+        """What is suspended or held back stays so, and its next start makes the object anew; what is loaded is loaded anew."""
+        await to_the_end(self._release())
+        if self.state is _S.INITIALIZED:
+            self._move(_S.HELD_BACK, reason)
+            await self.initialize()
+        return True
 
     async def _secrets_are_there(self) -> bool:
         try:

@@ -59,6 +59,8 @@ class Life:
         self._at_work = False
         #: Called when that place is gone without having been asked, with the reason.
         self.on_exit: Callable[[str], None] | None = None
+        #: When the object was made: Unix time, seconds.
+        self.made_at = 0.0
         #: It was released, and is never made again.
         self.ended = False
         limits, manifest = house.limits, blueprint.plugin.manifest
@@ -85,6 +87,7 @@ class Life:
 
     async def make(self) -> None:
         """Make the object and let it prepare. Raises `StepError`, `DiscoveryError`, or what the plugin raised on purpose."""
+        self.made_at = time.time()
         self.api = self._make_api()
         self.host = self._house.host_for(self)
         self.host.prepare()
@@ -150,6 +153,11 @@ class Life:
         """The place of the object is gone."""
         if self.on_exit is not None:
             self.on_exit(reason)
+
+    @property
+    def inline(self) -> bool:
+        """Whether the object is in the host's own process."""
+        return self.host is None or self.host.mode == "inline"
 
     # another life takes over
 

@@ -7,5 +7,6 @@ from ._bulk import BulkResult
 from ._handle import PluginHandle
 from ._inventory import Inventory, Statistics
 from ._manager import PluginManager
+from ._reload import InstallChange
 
-__all__ = ["BulkResult", "InstanceStatus", "Inventory", "PluginHandle", "PluginManager", "Statistics"]
+__all__ = ["BulkResult", "InstallChange", "InstanceStatus", "Inventory", "PluginHandle", "PluginManager", "Statistics"]

@@ -308,7 +308,11 @@ class ManagerBase:
         return entry.security if entry is not None and isinstance(entry.security, SecurityNeeds) else SecurityNeeds()
 
     def _settings_for(self, instance: Instance) -> ResolvedSettings:
-        """The instance's settings, read anew; what is wrong with them becomes its state."""
+        """The instance's settings, read anew; what is wrong with them becomes its state. What is not loaded becomes what is installed now."""
+        installed = self.discovery.plugins.get(instance.ref.plugin_id)
+        if not instance.loaded and installed is not None and installed is not instance.plugin:
+            needs = self._needs(installed.id)
+            instance.begin_with(instance.blueprint(plugin=installed, settings=instance.settings, needs=needs))
         try:
             return self._resolve(instance.plugin, instance.ref, instance.environment)
         except (ConfigurationError, DiscoveryError) as error:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..discovery import endpoints_of
+from ..discovery import code_folders, endpoints_of
 from ..errors import ConfigurationError, PermissionDeniedError
 from ..hosting import InlineHost
 from ..lifecycle import instance_folder
@@ -106,7 +106,11 @@ class Hosts:
             ways_out=tuple(self._ways_out(plugin, settings.values)),
             networks=rules.networks,
             kafka_hosts=rules.kafka_hosts,
-            readable=(*(os.path.abspath(one) for one in sys.path), *reads),  # noqa: PTH100 - '' is the present folder
+            readable=(
+                *(os.path.abspath(one) for one in sys.path),  # noqa: PTH100 - '' is the present folder
+                *map(str, code_folders(plugin)),
+                *reads,
+            ),
         )
         cell = new_cell(
             wanted,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..._scope import CallScope
-from ...discovery import InstalledPlugin, load_class, load_settings_model
+from ...discovery import InstalledPlugin, load_class, load_own_modules, load_settings_model
 from ...telemetry import instance_logger
 from .._fence import Fence
 from .._inline import InlineAPI
@@ -25,7 +25,6 @@ from ._child_api import RemoteHooks, RemoteMetrics, RemoteSecrets, RemoteStorage
 from ._codec import from_plain
 from ._describe import MethodShape, describe
 from ._identity import Identity, check_same
-from ._modules import load_own_modules
 from ._peer import Peer
 from ._said_log import forward_logs
 from ._sync import Asking
