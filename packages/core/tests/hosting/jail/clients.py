@@ -209,7 +209,7 @@ def babble(plan: Any, times: int) -> str:
 
     raw = _egress._Installed.egress._sock
     for number in range(times):
-        raw.send((b"", b"\xc1", b"x" * 4000, b"\x93\x01\xaaa\nb denied\x01")[number % 4] or b"\x90")
+        raw.send((b"", b"\xc1", b"x" * 4000, b"\x93\x63\xaaa\nb denied\x01")[number % 4] or b"\x90")
     try:
         socket.create_connection(("nowhere.example", 1), timeout=30)
     except OSError as error:
