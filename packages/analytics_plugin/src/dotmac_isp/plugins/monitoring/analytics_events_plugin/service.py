@@ -18,11 +18,14 @@ from ._version import PRODUCT
 from ._wire import ADMIN_SOCKET, short_path, tenant_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import aiohttp
 
     from dotmac_isp.plugins.core.api import SecretReader
+
+    from .events import Event
 
 __all__ = ["CollectorService"]
 
@@ -45,6 +48,8 @@ class CollectorService(HostService):
         self.port = port
         self._folder = data_dir / "collector"
         self._process: asyncio.subprocess.Process | None = None
+        #: It was stopped and not started again.
+        self.stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -53,6 +58,7 @@ class CollectorService(HostService):
 
     async def start(self) -> None:
         """Start or join. Raises `ConfigurationError` when something else has the port, `NotReady` when the collector does not start."""
+        self.stopped = False
         if self.port and await self._ours_answers():
             _log.info("an analytics collector answers at %s:%s already and is used", self.host, self.port)
             return
@@ -122,6 +128,7 @@ class CollectorService(HostService):
 
     async def stop(self) -> None:
         """End the collector that was started here; one that was joined goes on."""
+        self.stopped = True
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
@@ -153,17 +160,28 @@ class CollectorService(HostService):
         del settings
         key = await secrets.get(_API_KEY)
         if key is not None:
-            await self._tell("POST", {"tenant": tenant_key(tenant_id), "owner": _OWNER, "key": key.reveal()})
+            await self._tell(
+                "POST", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": _OWNER, "key": key.reveal()}
+            )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the collector listens to this host as its owner."""
+        return (self._folder / ADMIN_SOCKET).is_socket()
+
+    async def track(self, tenant_id: str | None, events: Sequence[Event]) -> None:
+        """Hand events of a tenant over as the collector's owner. They are on its disk when this returns."""
+        await self._tell("POST", "/admin/events", {"tenant": tenant_key(tenant_id), "events": events})
 
     async def dismiss(self, tenant_id: str | None) -> None:
         """The tenant's key opens nothing any more."""
-        await self._tell("DELETE", {"tenant": tenant_key(tenant_id), "owner": _OWNER})
+        await self._tell("DELETE", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": _OWNER})
 
-    async def _tell(self, method: str, wish: dict[str, str]) -> None:
+    async def _tell(self, method: str, path: str, wish: dict[str, Any]) -> None:
         import aiohttp  # noqa: PLC0415
 
         socket = self._folder / ADMIN_SOCKET
-        if not socket.is_socket():
+        if not self.is_ours:
             _log.warning(
                 "the collector at %s:%s belongs to somebody else, who must let the key of tenant %s in",
                 self.host,
@@ -173,19 +191,19 @@ class CollectorService(HostService):
             return
         try:
             with short_path(socket) as address:
-                status = await self._post(method, address, wish)
+                status = await self._post(method, address, path, wish)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotReady(f"the analytics collector does not listen to its owner: {error}") from error
         if status >= _OK:
             raise NotReady(f"the analytics collector answers {status} to its owner")
 
-    async def _post(self, method: str, address: str, wish: dict[str, str]) -> int:
+    async def _post(self, method: str, address: str, path: str, wish: dict[str, Any]) -> int:
         import aiohttp  # noqa: PLC0415
 
         timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(address), timeout=timeout) as session,
-            session.request(method, "http://collector/admin/keys", json=wish) as response,
+            session.request(method, f"http://collector{path}", data=msgspec.json.encode(wish)) as response,
         ):
             return response.status
 

@@ -28,6 +28,11 @@ class AnalyticsSettings(PluginSettings):
     when_full: Literal["refuse", "wait"] = Field(
         "refuse", description="Then: refuse new events at once, or let callers wait up to request_timeout."
     )
+    audit_events: Literal["system", "tenants", "off"] = Field(
+        "system",
+        description="Where the host's audit trail becomes events (categories compliance and security): all in the system "
+        "tenant, each in the tenant it is about, or nowhere.",
+    )
     drop_properties: tuple[str, ...] = Field(
         (), description="Properties (paths such as address.street) that are taken away before anything is stored."
     )

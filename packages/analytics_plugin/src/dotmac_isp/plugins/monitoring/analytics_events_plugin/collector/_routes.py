@@ -17,6 +17,7 @@ from ..pages import ChartsMissingError, DrawingError
 from ..spool import SpoolFullError
 from ..store import StoreRefusedError, StoreUnavailableError
 from ._http import COLLECTOR, TENANT, answer, failure
+from ._owner_routes import owner_routes
 from .access.routes import ACCESS, guard, key_routes
 from .alerts import CelMissingError
 from .alerts.routes import alert_routes
@@ -113,36 +114,15 @@ def public_app(collector: Collector) -> web.Application:
     return app
 
 
-class _Admission(msgspec.Struct):
-    tenant: str
-    owner: str = "operator"
-    key: str = ""
-
-
-async def _admit(request: web.Request) -> web.Response:
-    wish = msgspec.json.decode(await request.read(), type=_Admission)
-    if not wish.key or not wish.tenant:
-        return failure(422, "a tenant and a key are needed")
-    request.app[COLLECTOR].meta.admit(wish.tenant, wish.key, wish.owner)
-    return answer({"admitted": wish.tenant})
-
-
-async def _dismiss(request: web.Request) -> web.Response:
-    wish = msgspec.json.decode(await request.read(), type=_Admission)
-    request.app[COLLECTOR].meta.dismiss(wish.tenant, wish.owner)
-    return answer({"dismissed": wish.tenant})
-
-
 def admin_app(collector: Collector) -> web.Application:
     """What the owner of the data folder may do; the socket's mode is the guard."""
-    app = web.Application(middlewares=[_errors])
+    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
     app[COLLECTOR] = collector
     app.add_routes(
         [
             web.get("/v1/about", _about),
             web.get("/v1/health", _health),
-            web.post("/admin/keys", _admit),
-            web.delete("/admin/keys", _dismiss),
+            *owner_routes(),
         ]
     )
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._forms import MAX_BATCH
 from ._ids import EventIds
 from ._intake import Intake, Taken
+from ._sift import sift
 from ._writer import Writer
 
-__all__ = ["MAX_BATCH", "EventIds", "Intake", "Taken", "Writer"]
+__all__ = ["MAX_BATCH", "EventIds", "Intake", "Taken", "Writer", "sift"]
