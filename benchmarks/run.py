@@ -16,7 +16,17 @@ if __package__ in (None, ""):
 
 from benchmarks._measure import Figure, as_data, machine, median_of
 
-NAMES = ("hooks", "discovery", "import", "tenants", "audit", "permissions", "licences", "egress")
+NAMES = (
+    "hooks",
+    "discovery",
+    "import",
+    "tenants",
+    "audit",
+    "permissions",
+    "licences",
+    "rotation",
+    "egress",
+)
 _HEADINGS = ("what", "ours", "other", "ratio", "middle half", "goal", "verdict")
 
 

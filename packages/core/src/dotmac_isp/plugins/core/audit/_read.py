@@ -11,7 +11,7 @@ import msgspec
 from ._chain import Head, sign_head, signed_well
 from ._keys import open_signer
 from ._record import AuditError, AuditRecord, decode
-from ._store import DATABASE, open_database, read_claims
+from ._store import DATABASE, open_database, read_claims, take_left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ class HeadFile(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def reading(home: Path) -> Iterator[sqlite3.Connection]:
     """The database as it is at this moment. Raises `AuditError`, also for what SQLite says while it is read."""
+    take_left_behind(home)
     connection = open_database(home, write=False)
     try:
         connection.execute("BEGIN")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ._chain import Head, Roster, genesis, link, seal_head, seal_roster, signed_well
+from ._journal import JOURNALS, left_behind
+from ._keys import open_signer
 from ._record import AuditError, AuditRecord, canonical
 
 if TYPE_CHECKING:
@@ -24,7 +26,15 @@ if TYPE_CHECKING:
 
     from ._keys import Signer
 
-__all__ = ["DATABASE", "TAMPERED", "ChainStore", "Row", "open_database", "read_claims"]
+__all__ = [
+    "DATABASE",
+    "TAMPERED",
+    "ChainStore",
+    "Row",
+    "open_database",
+    "read_claims",
+    "take_left_behind",
+]
 
 _LOG: Final = logging.getLogger("dotmac.audit")
 DATABASE: Final = "audit.sqlite3"
@@ -37,6 +47,7 @@ CREATE TABLE IF NOT EXISTS records (
   tenant TEXT NOT NULL, sequence INTEGER NOT NULL, hash BLOB NOT NULL, record BLOB NOT NULL,
   PRIMARY KEY (tenant, sequence)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journals (token TEXT PRIMARY KEY, taken INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (
   kind TEXT NOT NULL, tenant TEXT NOT NULL, claim BLOB NOT NULL,
   PRIMARY KEY (kind, tenant)
@@ -46,6 +57,7 @@ CREATE TABLE IF NOT EXISTS claims (
 _KEEP_CLAIM: Final = (
     "INSERT INTO claims VALUES (?, ?, ?) ON CONFLICT (kind, tenant) DO UPDATE SET claim = excluded.claim"
 )
+_KEEP_TAKEN: Final = "INSERT INTO journals VALUES (?, ?) ON CONFLICT (token) DO UPDATE SET taken = excluded.taken"
 #: Sequence number, hash and bytes of one record.
 Row = tuple[int, bytes, bytes]
 
@@ -88,6 +100,13 @@ def read_claims(connection: sqlite3.Connection, kind: str) -> dict[str, bytes]:
     return dict(connection.execute("SELECT tenant, CAST(claim AS BLOB) FROM claims WHERE kind = ?", (kind,)))
 
 
+def take_left_behind(home: Path) -> None:
+    """Take into the chains what hosts that were killed left in their journals, as the next host would; where that can be done."""
+    if any(home.glob(JOURNALS)):
+        with contextlib.suppress(AuditError, sqlite3.Error, OSError):
+            ChainStore(home, open_signer(home, create=False)).close()
+
+
 class ChainStore:
     """Appends records. Used by one thread at a time."""
 
@@ -99,13 +118,18 @@ class ChainStore:
         #: The ends of the chains, as long as nobody else writes the file.
         self._ends: dict[str, tuple[int, bytes]] = {}
         self._version = -1
-        self._patience = _PATIENCE
+        self._take_left_behind(home)
 
-    def append(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        """Write (tenant label, record) pairs in one transaction. Raises `sqlite3.Error`; then none is written."""
+    def append(self, batch: Sequence[tuple[str, bytes]], *, taken: tuple[str, int] | None = None) -> None:
+        """Write (tenant label, record) pairs in one transaction. Raises `sqlite3.Error`; then none is written.
+
+        `taken`: a journal's token, and the number of its last entry that is in the chain with them.
+        """
         try:
-            with self.transaction():
+            with self.transaction() as connection:
                 self._append(batch)
+                if taken is not None:
+                    connection.execute(_KEEP_TAKEN, taken)
         except BaseException:
             self._ends.clear()
             raise
@@ -132,16 +156,20 @@ class ChainStore:
         kind, tenant = (claim.kind, claim.tenant) if isinstance(claim, Head) else ("roster", "")
         self._connection.execute(_KEEP_CLAIM, (kind, tenant, msgspec.json.encode(claim)))
 
-    def wait_at_most(self, seconds: float = _PATIENCE) -> None:
-        """How long to wait for another process that writes."""
-        if (
-            seconds != self._patience
-        ):  # a statement of its own, and durable callers would make two of them for each commit
-            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
-            self._patience = seconds
-
     def close(self) -> None:
         self._connection.close()
+
+    def _take_left_behind(self, home: Path) -> None:
+        """What a host that died had on the disk and not in the chain yet."""
+        for path, token, entries in left_behind(home, self.signer):
+            row = self._connection.execute("SELECT taken FROM journals WHERE token = ?", (token,)).fetchone()
+            there = row[0] if row else 0
+            missing = [(tenant, record) for number, tenant, record in entries if number > there]
+            if missing:
+                self.append(missing, taken=(token, entries[-1][0]))
+                _LOG.warning("%d audit records of a host that was killed were taken from %s", len(missing), path.name)
+            # Its line in the database stays: a copy of the file that somebody puts back is not taken a second time.
+            path.unlink(missing_ok=True)
 
     def _append(self, batch: Sequence[tuple[str, bytes]]) -> None:
         rows: list[tuple[str, int, bytes, bytes]] = []

@@ -8,9 +8,10 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model import tenant_label
+from ._journal import Journal
 from ._keys import open_signer
 from ._options import AuditOptions
-from ._record import AuditRecord, actor, canonical, plain
+from ._record import AuditError, AuditRecord, actor, canonical, plain
 from ._sinks import FileSink, SinkPump, SyslogSink
 from ._store import ChainStore
 from ._writer import ChainWriter
@@ -145,4 +146,11 @@ class AuditTrail:
         signer = open_signer(home)
         self._signing = f"{signer.algorithm}, key {signer.key_id}"
         store = ChainStore(home, signer, durable=self.options.durable)
-        return ChainWriter(store, group=self.options.group)
+        try:
+            journal = Journal(home, signer) if self.options.durable else None
+        except OSError as error:
+            store.close()
+            raise AuditError(
+                f"no audit journal can be made in {home}: {error.strerror}", remedy="Make room on its disk"
+            ) from error
+        return ChainWriter(store, group=self.options.group, journal=journal)

@@ -1,4 +1,8 @@
-"""The thread that writes the chains. What is recorded within a few milliseconds shares one transaction (group commit)."""
+"""The thread that writes the chains. What is recorded within a few milliseconds shares one transaction (group commit).
+
+With a journal, callers that wait for the disk put their records there themselves, which is quicker than a transaction and than going to
+the thread and back.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ._record import AuditError, AuditRecord, canonical
 
 if TYPE_CHECKING:
+    from ._journal import Entry, Journal
     from ._store import ChainStore
 
 __all__ = ["ChainWriter"]
@@ -22,10 +27,8 @@ _LOG: Final = logging.getLogger("dotmac.audit")
 _TOGETHER: Final = 2048
 #: After an error (a full disk, say) it is tried again so often, in seconds.
 _AGAIN: Final = 0.5
-#: A disk that commits within this many seconds is quick.
+#: A disk that syncs within this many seconds is quick.
 _QUICK: Final = 0.002
-#: How long a caller that writes itself waits for another process that writes, in seconds.
-_PATIENCE_HERE: Final = 0.005
 #: How long a caller is held up where records come faster than they are written, in seconds.
 _PATIENCE: Final = 1.0
 
@@ -37,10 +40,18 @@ class ChainWriter:
 
     :param group: seconds that the first record of a group waits for others: the most that a kill of the process loses.
     :param limit: records that may wait. Beyond, callers are held up for a moment; what finds no room then is lost and counted.
+    :param journal: what callers of `settled` write into while the disk is quick. Without it they wait for the thread.
     """
 
-    def __init__(self, store: ChainStore, *, group: float, limit: int = 100_000) -> None:
+    def __init__(
+        self, store: ChainStore, *, group: float, limit: int = 100_000, journal: Journal | None = None
+    ) -> None:
         self._store: Final = store
+        self._journal: Final = journal
+        #: What is on no disk yet, with its numbers; kept with a journal only.
+        self._unsafe: collections.deque[Entry] = collections.deque()
+        #: The number of the last record that is in the journal.
+        self._journaled = 0
         self._group: Final = group
         self._limit: Final = limit
         self._queue: collections.deque[tuple[str, bytes]] = collections.deque()
@@ -57,10 +68,8 @@ class ChainWriter:
         self.error: str | None = None
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
-        #: Held by whoever writes.
-        self._writing: Final = threading.Lock()
-        #: Whether the last commit was so quick that a caller may make the next one itself.
-        self._quick = False
+        #: Whether the last sync was so quick that a caller may wait for the next one itself.
+        self._quick = True
         self._closing = False
         # A daemon: a host that dies without closing must not hang on it.
         self._thread: Final = threading.Thread(target=self._run, name="dotmac-audit", daemon=True)
@@ -82,6 +91,8 @@ class ChainWriter:
                 return
             self._queue.append((tenant, record))
             self._taken += 1
+            if self._journal is not None:
+                self._unsafe.append((self._taken, tenant, record))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -93,15 +104,15 @@ class ChainWriter:
         return self.waiting < self._limit
 
     async def settled(self) -> None:
-        """Wait until everything put so far is committed. Raises `AuditError` when it cannot be written."""
-        if self._quick and self.waiting:
+        """Wait until everything put so far is committed, or safe in the journal. Raises `AuditError` when it cannot be written."""
+        if self._journal is not None and self._quick and self.waiting:
             await asyncio.sleep(0)  # others may have something to write, too
-            self._write_here()
+            self._write_down(self._journal)
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._lost_unsaid:
                 raise AuditError("audit records were lost, because they cannot be written", remedy=self.error)
-            if self._written >= self._taken:
+            if max(self._written, self._journaled) >= self._taken:
                 return
             if not self._thread.is_alive():
                 raise AuditError("the audit trail is closed")
@@ -111,14 +122,21 @@ class ChainWriter:
         self._wake.set()
         await future
 
-    def _write_here(self) -> None:
-        """Write on the caller's thread: going to the other one and back may take longer than a quick disk. Unless that is at it."""
-        if self.waiting and self._thread.is_alive() and self._writing.acquire(blocking=False):
+    def _write_down(self, journal: Journal) -> None:
+        """Put what is on no disk yet into the journal. Where that fails, the thread's transaction has to do."""
+        started = time.monotonic()
+        with self._lock:
+            entries = [one for one in self._unsafe if one[0] > self._written]
             try:
-                self._store.wait_at_most(_PATIENCE_HERE)
-                self._write(here=True)
-            finally:
-                self._writing.release()
+                done = not entries or journal.append(entries)
+            except OSError as error:
+                _LOG.warning("the audit journal cannot be written: %s", error.strerror)
+                done = False
+            if done and entries:
+                self._journaled = entries[-1][0]
+                self._unsafe.clear()
+        # A full journal is rewound by the thread in a moment; a slow disk must not hold up the event loop again and again.
+        self._quick = done and time.monotonic() - started < _QUICK
 
     def close(self) -> None:
         """Write what waits, and end. Blocks until then."""
@@ -137,9 +155,7 @@ class ChainWriter:
                     self._hurry.wait(self._group)
                 self._hurry.clear()
                 self._wake.clear()
-                with self._writing:
-                    self._store.wait_at_most()
-                    done = self._write()
+                done = self._write()
                 if not done and self._closing:
                     return
                 if not done:
@@ -148,8 +164,12 @@ class ChainWriter:
                     self._wake.set()
         finally:
             self._answer(AuditError("the audit trail was closed before everything was written", remedy=self.error))
-            with self._writing:
-                self._store.close()
+            self._end()
+
+    def _end(self) -> None:
+        if self._journal is not None and not self._unsaid():
+            self._journal.close()
+        self._store.close()
 
     def _unsaid(self) -> bool:
         """Whether there is anything to write."""
@@ -159,32 +179,39 @@ class ChainWriter:
         while len(self._batch) < _TOGETHER and self._queue:
             self._batch.append(self._queue.popleft())
 
-    def _write(self, *, here: bool = False) -> bool:
-        """Write what there is; `False` when that failed. What fails on a caller's thread is left to our own."""
+    def _write(self) -> bool:
+        """Write what there is; `False` when that failed."""
         self._take()
         if not self._batch and not self._lost_unsaid:
             return True
-        started = time.monotonic()
         lost = self._lost_unsaid
         said = [("-", canonical(_lost(lost)))] if lost else []
+        ends = self._written + len(self._batch)
+        started = time.monotonic()
         try:
-            self._store.append([*self._batch, *said])
+            self._store.append([*self._batch, *said], taken=(self._journal.token, ends) if self._journal else None)
         except Exception as error:  # noqa: BLE001 - whatever the disk does, the thread lives and tries again
-            if not here:
-                self._failed(error)
-            self._quick = False
+            self._failed(error)
             return False
-        self._quick = time.monotonic() - started < _QUICK
         with self._lock:
             self._lost_unsaid -= lost
-            self._written += len(self._batch)
+            self._written = ends
             self._batch = []
+            self._forget_safe(quick=time.monotonic() - started < _QUICK)
             if self.error is not None:
                 _LOG.warning("the audit trail can be written again")
                 self.error = None
             self._room.notify_all()
         self._answer(None)
         return True
+
+    def _forget_safe(self, *, quick: bool) -> None:
+        """With the lock held: what is in the chain needs no journal."""
+        self._quick = self._quick or quick
+        while self._unsafe and self._unsafe[0][0] <= self._written:
+            self._unsafe.popleft()
+        if self._journal is not None and self._journaled <= self._written:
+            self._journal.rewind()
 
     def _failed(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
