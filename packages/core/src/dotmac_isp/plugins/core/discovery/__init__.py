@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ._discover import GROUP, Discovery, InstalledPlugin, Problem, discover
-from ._hosting import EndpointRule, Hosting, HostingLimits, endpoints_of, in_bytes
+from ._hosting import EndpointRule, Hosting, HostingLimits, endpoints_of, files_of, in_bytes
 from ._installs import InstallWatch
 from ._load import load_class, load_provider, load_settings_model
 from ._manifest import API_VERSION, Feature, Manifest, SecretNames, read_manifest
@@ -31,6 +31,7 @@ __all__ = [
     "code_folders",
     "discover",
     "endpoints_of",
+    "files_of",
     "forget_modules",
     "in_bytes",
     "load_class",

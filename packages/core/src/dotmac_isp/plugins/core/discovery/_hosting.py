@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EndpointRule", "Hosting", "HostingLimits", "endpoints_of", "in_bytes"]
+__all__ = ["EndpointRule", "Hosting", "HostingLimits", "endpoints_of", "files_of", "in_bytes"]
 
 _UNITS: Final = {"": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(kB|MB|GB|KiB|MiB|GiB)?")
@@ -67,6 +67,8 @@ class EndpointRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     address: Address
     kind: Literal["tcp", "grpc", "kafka"] = "tcp"
+    #: A setting that is a table of tables: the address also counts for each of them, with what it has over the rest.
+    each: str = ""
 
 
 class Hosting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +80,7 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     preload: tuple[Module, ...] = ()
     #: Patterns of the plugin's own modules that its instances do not use, so that they are not loaded ahead.
     without: tuple[str, ...] = ()
-    #: Settings whose values are files or folders that it reads.
+    #: Settings whose values are files or folders that it reads; `table.*.setting` for those in a table of tables.
     reads: tuple[str, ...] = ()
     endpoints: tuple[EndpointRule, ...] = ()
     limits: HostingLimits = HostingLimits()
@@ -101,10 +103,32 @@ def endpoints_of(rules: tuple[EndpointRule, ...], settings: Mapping[str, Any]) -
     """
     found: list[tuple[str, int, str]] = []
     for rule in rules:
-        text = _PLACE.sub(lambda match: _shown(settings, match[1]), rule.address)
-        parts = (part.strip() for part in text.split(","))
-        found += [(*_split(part, rule.address), rule.kind) for part in parts if part.strip(":")]
+        for values in _each(settings, rule.each):
+            parts = (part.strip() for part in _filled(rule.address, values).split(","))
+            found += [(*_split(part, rule.address), rule.kind) for part in parts if part.strip(":")]
     return list(dict.fromkeys(found))
+
+
+def files_of(names: tuple[str, ...], settings: Mapping[str, Any]) -> list[str]:
+    """The files and folders that these settings name: a setting, or `table.*.setting` for each entry of a table."""
+    found: list[str] = []
+    for name in names:
+        table, star, key = name.partition(".*.")
+        values = [settings.get(name)] if not star else [one.get(key) for one in (settings.get(table) or {}).values()]
+        found += [str(value) for value in values if value]
+    return found
+
+
+def _each(settings: Mapping[str, Any], table: str) -> list[Mapping[str, Any]]:
+    if table and table not in settings:
+        raise ValueError(f"{table} names no setting; there are: {', '.join(sorted(settings))}")
+    entries = (settings[table] or {}).values() if table else ()
+    own = [{**settings, **{key: value for key, value in entry.items() if value is not None}} for entry in entries]
+    return [settings, *own]
+
+
+def _filled(address: str, settings: Mapping[str, Any]) -> str:
+    return _PLACE.sub(lambda match: _shown(settings, match[1]), address)
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..discovery import code_folders, endpoints_of
+from ..discovery import code_folders, endpoints_of, files_of
 from ..errors import ConfigurationError, PermissionDeniedError
 from ..hosting import InlineHost
 from ..lifecycle import instance_folder
@@ -96,7 +96,7 @@ class Hosts:
         plugin, ref, settings = life.blueprint.plugin, life.ref, life.blueprint.settings
         folder = instance_folder(self._building.home, ref)
         hosting = plugin.manifest.hosting
-        reads = [str(settings.values[name]) for name in hosting.reads if settings.values.get(name)]
+        reads = files_of(hosting.reads, settings.values)
         wanted = CellPlan(
             label=str(ref),
             level=plugin.manifest.security_level.value,
