@@ -275,6 +275,12 @@ async def load_integrations(stage: Stage) -> None:
             f"{provider.name}: {' and '.join(outcome['succeeded'])} run; it looks at its devices every {interval.value:g} s, "
             f"as its {interval.layer} settings say (the {interval.overrode[-1][0]} says {interval.overrode[-1][2]:g} s)"
         )
+    for status in stage.plugins.list(tenant_id=PROVIDERS[-1].tenant_id):
+        held = status.isolation["guarantees"]
+        firm = [name for name, one in held.items() if one["strength"] == "enforced"]
+        stage.say(
+            f"{status.plugin_id} runs {status.isolation['mode']}; the kernel enforces {', '.join(firm) or 'nothing'}"
+        )
     stage.say("the host started the embedded analytics engine, in a process of its own")
 
 
