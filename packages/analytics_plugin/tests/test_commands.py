@@ -88,3 +88,36 @@ async def test_a_mistake_is_told_in_a_sentence(analytics: Any) -> None:
     assert "a`b" in json.loads(out)["error"]["message"]
     code, _, err = await analytics("query", "--where", "nothing")
     assert (code, "NAME=VALUE" in err) == (2, True)
+
+
+@pytest.mark.slow
+async def test_an_operator_keeps_rules_keys_and_customers_from_the_command_line(
+    analytics: Any, server: Any, tmp_path: Path
+) -> None:
+    import aiohttp
+
+    async def json_of(*arguments: str) -> Any:
+        code, out, err = await analytics(*arguments)
+        assert code == 0, err
+        return json.loads(out)
+
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"retention": {"security": 90}}))
+    assert (await json_of("rules", "set", str(rules), "--json"))["retention"] == {"security": 90}
+    assert (await json_of("rules", "show"))["late"] == "reject"
+    (key,) = await json_of("key", "make", "portal", "--scope", "write", "--json")
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{server.port}", headers={"X-API-Key": key["key"]}) as session,
+        session.post("/v1/events", json=[{"event": "cmd_bye", "customer_id": "cmd c1"}]) as answer,
+    ):
+        assert (await answer.json())["accepted"] == 1
+    (rotated,) = await json_of("key", "rotate", key["key_id"], "--overlap", "1h", "--json")
+    assert rotated["scopes"] == ["write"]
+    assert await json_of("key", "revoke", key["key_id"], "--json") == [{"revoked": True}]
+    code, _, err = await analytics("key", "revoke", key["key_id"])
+    assert (code, "no key of its own" in err) == (1, True)
+    code, out, err = await analytics("export-customer", "cmd c1")
+    assert (code, json.loads(out)["event_name"]) == (0, "cmd_bye"), err
+    (done,) = await json_of("delete-customer", "cmd c1", "--json")
+    assert done["deleted_events"] == 1
+    assert (await json_of("deletions", "--json"))[-1]["deletion_id"] == done["deletion_id"]

@@ -16,6 +16,7 @@ import typer
 from dotmac_isp.plugins.core.errors import PluginError
 
 from ._command_tools import PLUGIN, AsJson, Since, Tenant, Where, ask, fail, json_file, pairs, show, write
+from ._store_commands import add_store_commands
 
 __all__ = ["app"]
 
@@ -28,6 +29,7 @@ app.add_typer(_dashboard, name="dashboard")
 app.add_typer(_alert, name="alert")
 app.add_typer(_schema, name="schema")
 app.add_typer(_quarantine, name="quarantine")
+add_store_commands(app)
 
 _LINE: Final = ("timestamp", "event_name", "severity", "user_id", "customer_id", "device_id", "properties")
 _ALERT: Final = ("alert_id", "name", "state", "value", "operator", "threshold", "severity")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 from aiohttp import web
 
 from ..events import Event
 from ._http import COLLECTOR, answer, failure
+from .backup import BackupError, back_up
 from .intake import sift
 
 __all__ = ["owner_routes"]
@@ -46,9 +49,23 @@ async def _track(request: web.Request) -> web.Response:
     return answer({"accepted": taken.accepted, "duplicates": len(taken.duplicates)}, 202)
 
 
+class _Backup(msgspec.Struct):
+    to: str
+
+
+async def _back_up(request: web.Request) -> web.Response:
+    wish = msgspec.json.decode(await request.read(), type=_Backup)
+    try:
+        manifest = await back_up(request.app[COLLECTOR], Path(wish.to))
+    except (BackupError, OSError) as error:
+        return failure(409, str(error))
+    return answer({"events": manifest.events, "files": len(manifest.parts), "folder": wish.to}, 201)
+
+
 def owner_routes() -> list[web.RouteDef]:
     return [
         web.post("/admin/keys", _admit),
         web.delete("/admin/keys", _dismiss),
         web.post("/admin/events", _track),
+        web.post("/admin/backup", _back_up),
     ]

@@ -12,12 +12,16 @@ import secrets
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._parent import when_parent_is_gone
 from .._version import version
 from .._wire import ADMIN_SOCKET, short_path
 from ._collector import Collector, CollectorConfig
+from .owner import make_backup, restore_backup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["main"]
 
@@ -52,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     key.add_argument("--data", type=Path, required=True)
     key.add_argument("--tenant", required=True)
     key.add_argument("--make", action="store_true", help="make a key and print it")
+    backup = commands.add_parser("backup", help="write all events, keys and rules into a new folder")
+    backup.add_argument("--data", type=Path, required=True)
+    backup.add_argument("--to", type=Path, required=True, help="a new or empty folder")
+    back = commands.add_parser("restore", help="make a new data folder of a backup; the collector must not run there")
+    back.add_argument("--data", type=Path, required=True, help="a new or empty folder")
+    back.add_argument("--from", type=Path, required=True, dest="source", help="the backup")
     return parser
 
 
@@ -81,6 +91,14 @@ async def _serve(options: argparse.Namespace) -> None:
         await stop.wait()
 
 
+def _backup(options: argparse.Namespace) -> str:
+    return json.dumps(make_backup(options.data, options.to))
+
+
+def _restore(options: argparse.Namespace) -> str:
+    return json.dumps(restore_backup(options.source, options.data))
+
+
 async def _admit(options: argparse.Namespace) -> str:
     import aiohttp  # noqa: PLC0415
 
@@ -98,6 +116,13 @@ async def _admit(options: argparse.Namespace) -> str:
     return key if options.make else ""
 
 
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], str]]] = {
+    "key": lambda options: asyncio.run(_admit(options)),
+    "backup": _backup,
+    "restore": _restore,
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit code is 0, or 1 with a sentence on standard error."""
     options = _parser().parse_args(arguments)
@@ -106,9 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "serve":
             asyncio.run(_serve(options))
         else:
-            made = asyncio.run(_admit(options))
-            if made:
-                print(made)
+            said = _COMMANDS[options.command](options)
+            if said:
+                print(said)
     except (RuntimeError, OSError, ValueError) as error:
         print(f"dotmac-analytics-collector: {error}", file=sys.stderr)
         return 1
