@@ -28,11 +28,13 @@ def landlock_abi() -> int:
         return 0
 
 
-def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str] = ()) -> int:
+def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str] = (), rehearsal: bool = False) -> int:
     """Let this thread read below *read*, read and write below *write*, use *devices*, and connect and bind nowhere.
 
     Handled rights that no rule gives back are refused: TCP ports, abstract sockets and signals to processes outside as
     far as the kernel knows them. Missing paths are skipped. Returns the interface's version.
+
+    With *rehearsal* all is done but the last step: what Python makes on first use is then there for the children.
     """
     from landlockpy import AccessFS, Ruleset, Scope  # noqa: PLC0415 - optional, and only for jails
 
@@ -48,5 +50,6 @@ def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str
             for path in paths:
                 with contextlib.suppress(FileNotFoundError):
                     ruleset.allow_path(path, access if os.path.isdir(path) else access & of_a_file)  # noqa: PTH112
-        ruleset.restrict()
+        if not rehearsal:
+            ruleset.restrict()
         return ruleset.abi_version

@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from . import _kernel, _landlock, _seccomp, _view
+from . import _kernel, _landlock, _rlimits, _seccomp, _view
 from ._plan import Readiness
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def prepare(home: str, readable: Iterable[str] = ()) -> Readiness:
 
 def _warm_up() -> None:
     """Load what Landlock and the filters need: it is not to be found any more once the files are gone."""
-    _landlock.landlock_abi()
+    if _landlock.landlock_abi():
+        _landlock.restrict(read=["/"], write=["/tmp"], devices=_view.DEVICES, rehearsal=True)  # noqa: S108 - nobody's
+    _rlimits.warm_up()
     if _seccomp.seccomp_arch():
         for memory_files in (True, False):
             _seccomp.program_for(connect=True, memory_files=memory_files, threads_only=False, only_pid=0)

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ._plan import JailPlan
 
-__all__ = ["set_rlimits"]
+__all__ = ["set_rlimits", "wanted", "warm_up"]
 
 #: Bytes of locked memory: what TLS libraries lock for their keys.
 LOCKED: Final = 1 << 16
 #: Signals that may wait, timers included; the kernel counts them for a user, who may be the host's own.
 SIGNALS: Final = 512
+
+
+def warm_up() -> None:
+    """Load what setting limits needs; in each child it would take a millisecond."""
+    import resource  # noqa: F401, PLC0415 - Windows has none
 
 
 def wanted(plan: JailPlan) -> dict[str, int]:
