@@ -11,7 +11,7 @@ from ..store import StoreUnavailableError
 from ._collector import Collector
 from .questions import Questions
 
-__all__ = ["COLLECTOR", "TENANT", "answer", "failure", "json_of", "questions", "settled"]
+__all__ = ["COLLECTOR", "TENANT", "answer", "failure", "json_of", "listening", "questions", "settled"]
 
 COLLECTOR: Final = web.AppKey("collector", Collector)
 #: The tenant that the key of a request opens.
@@ -44,3 +44,8 @@ async def settled(request: web.Request) -> Collector:
     if not await collector.settled():
         raise StoreUnavailableError(collector.writer.last_error or "it is behind with storing what was accepted")
     return collector
+
+
+def listening(request: web.Request) -> bool:
+    """Whether the asker is still there: a stream that nobody reads would go on until it is written to again."""
+    return request.transport is not None and not request.transport.is_closing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -227,7 +228,11 @@ class Store:
             raise StoreUnavailableError(_brief(error) or "the engine did not answer in time") from error
 
 
+#: Where the engine is, which is nothing to those who ask.
+_PLACE: Final = re.compile(r"\s*\(for url [^)]*\)")
+
+
 def _brief(error: Exception) -> str:
-    text = str(error)
+    text = _PLACE.sub("", str(error))
     start = text.find("DB::Exception:")
     return text[start:][:400] if start >= 0 else text[:400]

@@ -14,7 +14,7 @@ from aiohttp import web
 from ..._plain import EventError, as_mapping
 from ...pages import Live, chart_bundle, draw_page, sheet_job
 from ...store import StoreUnavailableError
-from .._http import COLLECTOR, TENANT, answer, failure, json_of, questions, settled
+from .._http import COLLECTOR, TENANT, answer, failure, json_of, listening, questions, settled
 from ..questions import Questions
 from ._board import Board, filled
 from ._templates import TEMPLATES
@@ -119,7 +119,10 @@ async def _share(request: web.Request) -> web.Response:
 
 
 async def _shares(request: web.Request) -> web.Response:
-    found = request.app[COLLECTOR].dashboards.shares(request[TENANT], request.match_info["id"])
+    dashboards = request.app[COLLECTOR].dashboards
+    if dashboards.get(request[TENANT], request.match_info["id"]) is None:
+        return failure(404, _UNKNOWN)
+    found = dashboards.shares(request[TENANT], request.match_info["id"])
     return answer([{"share_id": one.id, "created_at": one.created_at, "expires_at": one.expires_at} for one in found])
 
 
@@ -213,7 +216,7 @@ async def _updates(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     await response.write(b"retry: 3000\n\n")
     last = b""
-    while found := _opened(request):
+    while listening(request) and (found := _opened(request)):
         dashboard, asked = found
         try:
             board = await request.app[COLLECTOR].dashboards.boards.get(dashboard, asked)
@@ -222,17 +225,20 @@ async def _updates(request: web.Request) -> web.StreamResponse:
             told = _event("trouble", "the numbers are not available now")
         await response.write(told if told != last else b": as before\n\n")
         last = told
-        await _pause(response, dashboard.refresh)
+        await _pause(request, response, dashboard.refresh)
     await response.write(_event("gone", None))
     return response
 
 
-async def _pause(response: web.StreamResponse, seconds: float) -> None:
+async def _pause(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
     """Wait, and say now and then that the connection is there."""
-    while seconds > 0:
-        await asyncio.sleep(min(seconds, _HEARTBEAT))
-        seconds -= _HEARTBEAT
-        if seconds > 0:
+    spoken = 0.0
+    while seconds > 0 and listening(request):
+        await asyncio.sleep(min(seconds, 1.0))
+        seconds -= 1.0
+        spoken += 1.0
+        if spoken >= _HEARTBEAT:
+            spoken = 0.0
             await response.write(b": waiting\n\n")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "Query", "Sql", "aggregate", "build", "fits_rollup", "parse_query", "scope"]
 
 _MAX_ROWS: Final = 10_000
+_MAX_GROUPS: Final = 10
 _DAY: Final = 86400.0
 _NUMERIC: Final = ("sum", "avg", "min", "max")
 _COUNTING: Final = ("count", "unique_users", "unique_customers", "unique_sessions", "unique_devices")
@@ -107,10 +108,17 @@ def parse_query(raw: object, *, now: float | None = None, default_span: float = 
         measure=measure,
         field=_field(given, measure),
         where=where,
-        group_by=tuple(dimension(item, "group_by") for item in listed(given.get("group_by"))),
+        group_by=_groups(given.get("group_by")),
         interval=_bounded_interval(interval, until - since),
         limit=_limit(given.get("limit")),
     )
+
+
+def _groups(value: object) -> tuple[str, ...]:
+    items = listed(value)
+    if len(items) > _MAX_GROUPS:
+        raise EventError("group_by", f"{len(items)} groups", f"at most {_MAX_GROUPS}")
+    return tuple(dimension(item, "group_by") for item in items)
 
 
 def _known_fields() -> list[str]:

@@ -86,12 +86,17 @@ def place_of(last_event_id: str) -> float | None:
 
 
 async def live_events(
-    questions: Questions, where: dict[str, Wanted], since: float, stored: Callable[[], object]
+    questions: Questions,
+    where: dict[str, Wanted],
+    since: float,
+    *,
+    stored: Callable[[], object],
+    listening: Callable[[], bool],
 ) -> AsyncIterator[bytes]:
     """Server-sent events, and a comment when nothing came for a while. `stored` changes when there may be something new."""
     seen: dict[str, float] = {}
     place, spoken, state = since, time.monotonic(), object()
-    while True:
+    while listening():
         if state == (new := stored()):
             await asyncio.sleep(_PAUSE)
         else:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ..._plain import as_mapping
 from ..._times import moment
-from .._http import COLLECTOR, TENANT, answer, failure, json_of, questions, settled
+from .._http import COLLECTOR, TENANT, answer, failure, json_of, listening, questions, settled
 from ._filters import Wanted, texts, where_of
 from ._free import free_sql
 from ._journeys import parse_journey, travel
@@ -67,7 +67,10 @@ async def _sent(request: web.Request, where: dict[str, Wanted], since: float) ->
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
     await response.write(b"retry: 2000\n\n")
-    async for message in live_events(questions(request), where, since, collector.changes):
+    events = live_events(
+        questions(request), where, since, stored=collector.changes, listening=lambda: listening(request)
+    )
+    async for message in events:
         await response.write(message)
     return response
 
