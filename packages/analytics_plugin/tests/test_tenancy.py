@@ -200,6 +200,7 @@ BODIES: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 async def test_every_route_shows_one_tenant_its_own_things_only(two: Two) -> None:
     tried = 0
     for route in public_app(two.collector).router.routes():
