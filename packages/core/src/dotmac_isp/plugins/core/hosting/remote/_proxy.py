@@ -95,9 +95,13 @@ def _check(shape: MethodShape) -> None:
         raise ValueError(f"{shape.name!r:.60} is no name of a method")
     if len(names) > _MOST_PARAMETERS or len(set(names)) != len(names):
         raise ValueError(f"{shape.name} takes {len(names)} parameters")
-    wrong = [name for name in names if name in _TAKEN or not is_name(f"x{name}") or keyword.iskeyword(name)]
+    wrong = [name for name in names if name in _TAKEN or not _is_parameter(name)]
     if wrong or any(one.kind not in range(5) for one in shape.parameters):
         raise ValueError(f"{shape.name} takes {wrong!r:.60}")
+
+
+def _is_parameter(name: str) -> bool:
+    return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
 
 
 def _signature(parameters: tuple[Parameter, ...]) -> str:
