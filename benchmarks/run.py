@@ -26,6 +26,7 @@ NAMES = (
     "licences",
     "rotation",
     "egress",
+    "voltha_services",
 )
 _HEADINGS = ("what", "ours", "other", "ratio", "middle half", "goal", "verdict")
 

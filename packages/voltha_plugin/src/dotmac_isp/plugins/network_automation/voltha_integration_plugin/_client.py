@@ -124,9 +124,12 @@ class VolthaClient:
         request = Empty() if request is None else request
         admit(rpc, request)
         limit = self._call_timeout if limit is None else limit
-        if repeat:
-            return await self._retrying(self._with_login, rpc, request, limit)
-        return await self._with_login(rpc, request, limit)
+        try:
+            return await self._with_login(rpc, request, limit)
+        except VolthaUnavailableError as error:
+            if not repeat or not _is_transient(error):
+                raise
+        return await self._retrying(self._with_login, rpc, request, limit)
 
     async def _with_login(self, rpc: str, request: Any, limit: float) -> Any:
         pair = await self._login.pair()

@@ -14,6 +14,7 @@ from ._device import DeviceView, from_proto
 from ._directory import Directory
 from ._errors import DeviceNotFoundError, VolthaConfigurationError
 from ._shared_reads import SharedReads
+from .services._flow import is_nni
 from .services._foreign import foreign_flows
 from .services._messages import (
     count_queues,
@@ -79,6 +80,23 @@ class FlowTable:
         return foreign_flows(self._flows)
 
 
+class PortList(list[Any]):
+    """The ports of a logical device (`logical_device.LogicalPort`), in no order, and by device once that is asked."""
+
+    @cached_property
+    def by_device(self) -> dict[str, dict[str, int]]:
+        """The numbers of each device's ports by their names."""
+        found: dict[str, dict[str, int]] = {}
+        for port in self:
+            found.setdefault(port.device_id, {})[port.ofp_port.name] = port.ofp_port.port_no
+        return found
+
+    @cached_property
+    def uplinks(self) -> list[Any]:
+        """The uplinks (`openflow_13.ofp_port`)."""
+        return [port.ofp_port for port in self if is_nni(port.ofp_port.port_no)]
+
+
 class Locks:
     """A lock for each name, for as long as somebody holds or awaits it."""
 
@@ -109,6 +127,8 @@ class Session:
                 return listed_meters(answer)
             case "ListLogicalDeviceFlows" | "ListDeviceFlows":
                 return FlowTable(answer)
+            case "ListLogicalDevicePorts":
+                return PortList(answer.items)
             case _:
                 return list(answer.items)
 
@@ -148,9 +168,9 @@ class Session:
         for rpc in ("ListLogicalDeviceMeters", "ListLogicalDeviceFlows"):
             self._reads.forget((rpc, logical_device_id))
 
-    async def logical_ports(self, logical_device_id: str, *, age: float = 0.0) -> list[Any]:
-        """The ports of a logical device (`logical_device.LogicalPort`), in no order; `age` as in `logical_flows`."""
-        ports: list[Any] = await self._ask("ListLogicalDevicePorts", logical_device_id, age)
+    async def logical_ports(self, logical_device_id: str, *, age: float = 0.0) -> PortList:
+        """The ports of a logical device; `age` as in `logical_flows`."""
+        ports: PortList = await self._ask("ListLogicalDevicePorts", logical_device_id, age)
         return ports
 
 

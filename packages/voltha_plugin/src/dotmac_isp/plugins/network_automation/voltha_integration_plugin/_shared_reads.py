@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedReads"]
 
+#: With so many who share a read, the next one begins this many seconds after it began, at the earliest.
+_CROWD: Final = 3
+_PACE: Final = 0.1
+
 
 class _LeaderGoneError(Exception):
     """Who should have read for the others was cancelled; one of them reads instead."""
@@ -27,6 +31,7 @@ class SharedReads:
         self._read: Final = read
         self._next: dict[Hashable, asyncio.Future[Any]] = {}
         self._running: dict[Hashable, asyncio.Lock] = {}
+        self._joined: dict[Hashable, int] = {}
         self._last: dict[Hashable, tuple[float, Any]] = {}
 
     async def recent(self, key: Hashable, age: float) -> Any:
@@ -35,6 +40,15 @@ class SharedReads:
         if last is not None and time.monotonic() - last[0] <= age:
             return last[1]
         return await self.fresh(key)
+
+    async def _pace(self, key: Hashable) -> None:
+        """Where several shared the last read, wait a little for more who want the next: reads must not follow without end."""
+        last = self._last.get(key)
+        if last is None or self._joined.pop(key, 0) < _CROWD:
+            return
+        pause = last[0] + _PACE - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
 
     def forget(self, key: Hashable) -> None:
         """Do not give what was read before."""
@@ -46,6 +60,7 @@ class SharedReads:
             pending = self._next.get(key)
             if pending is None:
                 return await self._lead(key)
+            self._joined[key] = self._joined.get(key, 0) + 1
             try:
                 return await asyncio.shield(pending)
             except _LeaderGoneError:
@@ -56,6 +71,7 @@ class SharedReads:
         self._next[key] = future
         try:
             async with self._running.setdefault(key, asyncio.Lock()):
+                await self._pace(key)
                 self._next.pop(key, None)
                 began = time.monotonic()
                 answer = await self._read(key)

@@ -27,6 +27,7 @@ from .._errors import (
     VolthaUnavailableError,
 )
 from ._bulk_items import Item, check_items
+from ._slots import Slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ _LEASE_TIME: Final = 15.0
 #: Seconds between two reports of progress.
 _REPORT: Final = 1.0
 _ATTEMPTS: Final = 4
+#: For each service that VOLTHA works on, so many are under way: most of them are only watched.
+_WATCHED: Final = 4
 _KEPT: Final = 20
 _LATER: Final = (
     VolthaUnavailableError,
@@ -198,19 +201,21 @@ class Bulks:
             "bulk %s: %s %d services, %d done before", bulk.job, bulk.action, len(bulk.items), len(bulk.results)
         )
         left = bulk.left()
+        gate = asyncio.Semaphore(self._at_once())
 
         async def worker() -> None:
             for number in left:
-                if bulk.cancelled:
-                    return
-                bulk.results[number] = await self._one(bulk, number)
+                async with Slot(gate):
+                    if bulk.cancelled:
+                        return
+                    bulk.results[number] = await self._one(bulk, number)
                 async with bulk.changed:
                     bulk.changed.notify_all()
 
         reporter = self._api.spawn(self._report(bulk, lease), name=f"voltha bulk {bulk.job} progress")
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._at_once(), len(bulk.items))):
+                for _ in range(min(self._at_once() * _WATCHED, len(bulk.items))):
                     group.create_task(worker())
         finally:
             reporter.cancel()

@@ -63,7 +63,8 @@ class ControlledOwner:
         digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
         return ServiceName(f"dm{digest}", f"{key.onu_serial}-{key.uni}", item.service)
 
-    async def put_in(self, session: Session, item: StoredService, follower: Follower) -> None:
+    async def put_in(self, session: Session, item: StoredService, follower: Follower, *, again: bool = False) -> None:
+        del again
         await self._controller.provision(self._name(item))
 
         async def look() -> tuple[Seen, bool]:

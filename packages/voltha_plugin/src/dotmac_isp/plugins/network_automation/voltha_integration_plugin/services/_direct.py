@@ -101,8 +101,8 @@ class DirectOwner:
                     remedy="Take another service tag, or find out who programs flows beside this plugin",
                 )
 
-    async def put_in(self, session: Session, item: StoredService, follower: Follower) -> None:
-        onu = await session.client.device(item.place.onu_id)
+    async def put_in(self, session: Session, item: StoredService, follower: Follower, *, again: bool = False) -> None:
+        onu = await session.client.device(item.place.onu_id) if again else None
         await add_meters(session, item, self._locks, follower)
         await add_flows(session, item)
         await verify(session, item, follower, settle=self._settle(), before=onu.reason if onu else "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -37,6 +38,8 @@ ANY_VLAN: Final = 0x1000
 #: The output port of a trap: to whoever reads VOLTHA's packets.
 CONTROLLER: Final = 0x7FFFFFFD
 
+#: Flows whose ids are kept: each is asked for its ids a dozen times while its service is installed.
+_REMEMBERED: Final = 1 << 15
 _BASIC: Final = 0x8000
 _MATCH_OXM: Final = 1
 _IN_PORT, _METADATA, _ETH_DST, _ETH_SRC, _ETH_TYPE, _VLAN_VID, _VLAN_PCP = 0, 2, 3, 4, 5, 6, 7
@@ -128,12 +131,14 @@ def metadata(*, technology_profile: int, egress_port: int = 0, inner_vlan: int =
     return (inner_vlan << 48) | (technology_profile << 32) | egress_port
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def flow_id(flow: FlowSpec) -> int:
     """The 64-bit id: the first eight bytes of an MD5 over table, priority and match (section 4.5)."""
     inner = [] if flow.metadata_match is None else [(_METADATA, _u64(flow.metadata_match), b"")]
     return _hash(flow.table, flow.priority, [(_IN_PORT, _u32(flow.in_port), b""), *inner, *_packet_fields(flow)])
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def device_flows(flow: FlowSpec) -> tuple[tuple[DeviceSide, int], ...]:
     """On which devices a flow appears, and with which id (sections 4.4 and 12.1; compared with the recordings)."""
     if flow.is_trap:

@@ -22,6 +22,7 @@ from .._errors import (
 from .._follow import Follower, Seen
 from ._flow import FlowSpec, device_flows
 from ._messages import flow_update, meter_update
+from ._slots import release_slot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -52,6 +53,8 @@ _LASTING_REASONS: Final = ("onu-reenabled", "omci-flows-deleted")
 _RECENT: Final = 2.0
 #: While the ONU has not said that its flows were pushed, the tables are looked at this often: a refused flow shows there.
 _TABLES_EVERY: Final = 0.4
+#: No ONU has pushed its flows sooner than this (recordings, timing): looking before is in vain.
+_SOONEST: Final = 0.03
 
 
 async def add_meters(session: Session, item: StoredService, locks: Locks, follower: Follower) -> None:
@@ -124,12 +127,14 @@ async def verify(session: Session, item: StoredService, follower: Follower, *, s
     """
     step = f"the flows of subscriber {item.key.subscriber_id!r} on OLT {item.place.olt_serial} and ONU {item.key.onu_serial}"
     looked, settled = time.monotonic(), False
+    await asyncio.sleep(min(_SOONEST, follower.remaining))
 
     async def look() -> tuple[Seen, bool]:
         nonlocal looked, settled
         onu = await session.client.device(item.place.onu_id)
         pushed = _says_pushed(item.flows, onu, before)
         if pushed and not settled:
+            release_slot()
             await asyncio.sleep(min(settle, follower.remaining))
             settled = True
         elif not pushed and onu is not None and time.monotonic() - looked < _TABLES_EVERY:

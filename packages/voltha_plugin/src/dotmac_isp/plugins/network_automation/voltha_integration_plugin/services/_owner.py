@@ -26,8 +26,11 @@ class Owner(Protocol):
     async def plan(self, session: Session, key: ServiceKey, place: Place, service: ServiceConfig) -> StoredService:
         """The service with what will stand for it; raises `ServiceConflictError`. Claimed in the index in the same step."""
 
-    async def put_in(self, session: Session, item: StoredService, follower: Follower) -> None:
-        """Bring it to VOLTHA and see it on the devices; raises what went wrong. Doing it twice changes nothing."""
+    async def put_in(self, session: Session, item: StoredService, follower: Follower, *, again: bool = False) -> None:
+        """Bring it to VOLTHA and see it on the devices; raises what went wrong. Doing it twice changes nothing.
+
+        `again` says that it was there before, so that an ONU that has nothing new to do need not say that it did it.
+        """
 
     async def take_out(self, session: Session, item: StoredService, follower: Follower) -> int:
         """Remove exactly what stands for it and follow that until it is gone; gives how many flows there were."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._errors import NoRouteError, RequestRefusedError
 from .._follow import Follower, Seen
 from ._builder import Place
-from ._flow import is_nni
 
 if TYPE_CHECKING:
     from .._device import DeviceView
-    from .._session import Session
+    from .._session import PortList, Session
 
 __all__ = ["find_place", "pick_ports"]
 
@@ -66,14 +65,13 @@ async def _on_logical_device(session: Session, onu: DeviceView, uni: int) -> tup
     return Seen(reached=True, state=onu.state), place
 
 
-def pick_ports(ports: list[Any], onu: DeviceView, uni: int) -> tuple[int, int] | None:
+def pick_ports(ports: PortList, onu: DeviceView, uni: int) -> tuple[int, int] | None:
     """The numbers of UNI `uni` (from 1) of the ONU and of the uplink, or `None` while the ONU has no port at all.
 
     Ports come in random order; a live uplink is taken before others, then the lowest number. The state of UNI ports is not
     looked at: after a restart of VOLTHA's core it stays down although the ONU works (surprise 21).
     """
-    own = {port.ofp_port.name: port.ofp_port.port_no for port in ports if port.device_id == onu.id}
-    uplinks = [port.ofp_port for port in ports if is_nni(port.ofp_port.port_no)]
+    own, uplinks = ports.by_device.get(onu.id, {}), ports.uplinks
     if not own or not uplinks:
         return None
     name = f"{onu.serial}-{uni}"

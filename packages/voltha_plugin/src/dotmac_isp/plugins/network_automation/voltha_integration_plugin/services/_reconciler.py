@@ -20,6 +20,7 @@ from ._actual import Actual, read_actual
 from ._builder import cookie_owner
 from ._messages import delete_listed
 from ._plan import Orphan, Plan, Step, find_orphans, judge_service
+from ._slots import Slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -213,7 +214,7 @@ class Reconciler:
         gate = asyncio.Semaphore(self._settings.bulk_concurrency)
 
         async def one(step: Step) -> None:
-            async with gate:
+            async with Slot(gate):
                 try:
                     await self._carry_out(step, actual, lease)
                 except LeaseLostError:

@@ -209,18 +209,31 @@ class ServiceStore:
             )
 
     async def _change(self, key: ServiceKey, item: StoredService | None, lease: Lease | None) -> None:
-        added = [] if item is None else [msgspec.to_builtins(item)]
+        added = [] if item is None else [_encode(item)]
 
         def change(value: Any) -> Any:
             stored = [] if value is None else value["services"]
             kept = [each for each in stored if msgspec.convert(each["key"], ServiceKey) != key]
             for each in stored:
                 if each not in kept:
-                    self.require_unclaimed(msgspec.convert(each, StoredService))
+                    self.require_unclaimed(_decode_one(each))
             return {"subscriber_id": key.subscriber_id, "services": kept + added}
 
         await self._storage.update(_PREFIX + key.subscriber_id, change, lease=lease)
 
 
+def _encode(item: StoredService) -> dict[str, Any]:
+    """A service as it is stored: what stands for it in VOLTHA as one text, which is quicker than a tree of a hundred values."""
+    encoded: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(item, flows=()))
+    return {**encoded, "flows": msgspec.json.encode(item.flows).decode()}
+
+
+def _decode_one(value: dict[str, Any]) -> StoredService:
+    flows = value.get("flows", "[]")
+    if isinstance(flows, str):
+        value = {**value, "flows": msgspec.json.decode(flows)}
+    return msgspec.convert(value, StoredService)
+
+
 def _decode(value: Any) -> list[StoredService]:
-    return msgspec.convert(value["services"], list[StoredService])
+    return [_decode_one(each) for each in value["services"]]

@@ -171,7 +171,7 @@ class Subscribers:
         if not item.flows and item.owner == "direct":
             return False
         try:
-            await self._owner_named(item.owner).put_in(session, item, follower)
+            await self._owner_named(item.owner).put_in(session, item, follower, again=True)
         except FlowRejectedError as error:
             self._logger.info("service of subscriber %r: %s; installing it anew", item.key.subscriber_id, error)
             return False
