@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
+from .._images.slots import Slots
+
 _FIRST_OLT_ID = 10  # BBSim's default: BBSIM_OLT_10, 0a:0a:0a:0a:0a:0a, BBSM000a0001
 _MAX_OLTS = 246
 _MAX_PONS = 16
@@ -20,6 +22,7 @@ class OnuHardware:
     pon: int
     unis: int
     powered: bool = True
+    slots: Slots = field(default_factory=Slots)
 
     def level(self, low: float, high: float, salt: str) -> float:
         """A value between two bounds that is always the same for this serial number."""

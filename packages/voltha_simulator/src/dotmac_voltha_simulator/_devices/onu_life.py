@@ -8,6 +8,7 @@ from voltha_protos import device_pb2
 
 from .._events.alarms import set_lan_loss, set_onu_alarm
 from .._events.messages import PublishedEvent, device_event
+from .._images import upgrades
 from .._stack import delays
 from .._stack.records import LogicalRecord, OltRecord, OnuRecord
 from .._stack.stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
@@ -123,6 +124,8 @@ def _add_ports(stack: Stack, onu: OnuRecord) -> None:
 
 
 def _ready(stack: Stack, onu: OnuRecord) -> None:
+    upgrades.came_up(onu)
+    onu.phantom = ""
     stack.set_state(onu, oper=OPER.ACTIVE, connect=CONNECT.REACHABLE, reason="initial-mib-downloaded")
     logical = logical_of(stack, onu)
     if logical is not None:
@@ -151,8 +154,8 @@ def _activated_event(stack: Stack, onu: OnuRecord) -> PublishedEvent:
         "vendor-id": onu.message.vendor_id,
         "model": onu.message.model,
         "equipment-id": "12345123451234512345",
-        "software-version": "BBSM_IMG_00001",
-        "inactive-software-version": "BBSM_IMG_00000",
+        "software-version": onu.hardware.slots.running,
+        "inactive-software-version": onu.hardware.slots.resting,
     }
     words = "ONU Event - ONU_ACTIVATED - Raised"
     name = "ONU_ACTIVATED_RAISE_EVENT"
@@ -184,6 +187,7 @@ def lose(stack: Stack, onu: OnuRecord, reason: str = "stopping-openomci") -> Non
     onu.timers.cancel()
     onu.fresh.clear()
     onu.profiles.clear()
+    upgrades.lost(onu)
     if onu.message.connect_status == CONNECT.UNREACHABLE:
         return
     stack.set_state(onu, oper=OPER.DISCOVERED, connect=CONNECT.UNREACHABLE, reason=reason)
@@ -220,6 +224,12 @@ def reboot(stack: Stack, onu: OnuRecord) -> None:
     """The ONU goes away for ten seconds."""
     stack.set_state(onu, oper=OPER.DISCOVERED, reason="rebooting")
     _gasp_and_lose(stack, onu, "rebooting")
+    onu.timers.later(delays.ONU_REBOOT, _rebooted, stack, onu)
+
+
+def boot_image(stack: Stack, onu: OnuRecord) -> None:
+    """An image was activated: the ONU restarts by itself, which VOLTHA sees as a loss."""
+    _gasp_and_lose(stack, onu, "stopping-openomci")
     onu.timers.later(delays.ONU_REBOOT, _rebooted, stack, onu)
 
 

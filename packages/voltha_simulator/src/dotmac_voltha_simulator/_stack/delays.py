@@ -39,6 +39,9 @@ OLT_PORT_TIMEOUT: Final = 3.0
 ONU_OFF_TIMEOUT: Final = 2.0
 ACTIVE_ALARMS: Final = 0.5
 
+IMAGE_TRANSFER: Final = 0.9  # an image of a few kB by OMCI (file 10)
+IMAGE_COMMIT: Final = 0.003
+
 CORE_RESTART: Final = 2.4
 ADAPTER_RECONCILE_OLT: Final = 3.0
 ADAPTER_RECONCILE_ONU: Final = 0.5

@@ -9,6 +9,7 @@ from .._flows import parts, rules
 
 if TYPE_CHECKING:
     from .._devices.hardware import OltHardware, OnuHardware
+    from .._images.slots import Upgrade
     from .timers import TimerGroup
 
 
@@ -99,6 +100,10 @@ class OnuRecord(DeviceRecord):
     profiles: set[tuple[int, int]] = field(default_factory=set)
     raised: set[str] = field(default_factory=set)
     ploam_disabled: bool = False
+    #: version -> how far its upgrade is
+    upgrades: dict[str, Upgrade] = field(default_factory=dict)
+    #: a version that was activated and never loaded (surprise 40)
+    phantom: str = ""
 
     @property
     def omci_ready(self) -> bool:

@@ -53,10 +53,14 @@ class Stack:
 
     async def carry_through(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for work that goes on when the caller gives up waiting."""
+        await asyncio.shield(self.spawn(work))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do work that nobody waits for; it ends with the stack."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        return task
 
     async def close(self) -> None:
         """End all timers, streams and work."""
