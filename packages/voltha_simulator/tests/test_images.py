@@ -102,7 +102,7 @@ async def test_download_activation_and_commit_go_the_recorded_way(
     assert await operator.ask("ActivateImage", "BBSM_IMG_00002") == ("SUCCEEDED", "NO_ERROR", "ACTIVATING")
     assert await client.state(FIRST) == "ENABLED/DISCOVERED/UNREACHABLE stopping-openomci"
     event = await subscription.wait_for("ONU_ACTIVATED_RAISE_EVENT", serial_number=FIRST)
-    assert event.event.device_event.context["software-version"] == "BBSM_IMG_00002"
+    assert event.message.device_event.context["software-version"] == "BBSM_IMG_00002"
     await operator.until("BBSM_IMG_00002", "SUCCEEDED", "NO_ERROR", "ACTIVE")
     assert await operator.slots() == [("BBSM_IMG_00001", True, False), ("BBSM_IMG_00002", False, True)]
     assert await operator.ask("CommitImage", "BBSM_IMG_00002") == ("SUCCEEDED", "NO_ERROR", "COMMITTING")
