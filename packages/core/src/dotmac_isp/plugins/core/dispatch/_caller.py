@@ -8,6 +8,7 @@ side (gathering from the start would cost nine times as much).
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import time
@@ -18,7 +19,7 @@ import pluggy
 
 from ..errors import HookError, PermissionDeniedError
 from ..hookspecs import HOOKS
-from ..model import HookResults, PluginContext, tenant_label
+from ..model import FailureKind, HookResults, PluginContext, tenant_label
 from ._gate import Failed, Pending
 from ._hold import wait_for_holds
 from ._registry import NOTHING, keywords_for
@@ -34,6 +35,8 @@ __all__ = ["HookCall", "PluginRelay", "TenantHooks", "fill_context", "next_reque
 
 _PROCESS: Final = f"{os.getpid():x}"
 _NUMBERS: Final = itertools.count(1)
+#: How long a call that was lost with a process waits for the next one, in seconds; its own deadline may end that sooner.
+_BACK_WITHIN: Final = 10.0
 
 
 def next_request_id() -> str:
@@ -126,30 +129,38 @@ class HookCall:
                 outcome = begin(seat, context, seat.take(values), keywords)
                 if outcome is None:
                     continue
-                if type(outcome) is Failed:
+                if type(outcome) is Failed and not self._may_ask_again(outcome):
                     failures.append(outcome.failure)
                 else:
-                    suspended = suspended or type(outcome) is Pending
+                    suspended = suspended or type(outcome) in {Pending, Failed}
                     outcomes.append((seat.member.ref.plugin_id, outcome))
         finally:
             self._gate.leave(entered)
         if suspended:
-            outcomes = await self._finish(outcomes, failures)
+            outcomes = await self._finish(outcomes, failures, context, values)
         return outcomes, failures
 
-    async def _finish(self, outcomes: list[tuple[str, Any]], failures: list[Failure]) -> list[tuple[str, Any]]:
+    async def _finish(
+        self,
+        outcomes: list[tuple[str, Any]],
+        failures: list[Failure],
+        context: PluginContext,
+        values: Mapping[str, Any],
+    ) -> list[tuple[str, Any]]:
         """Wait for the pending ones, which run side by side. All of them end with the waiter."""
         answers = []
         for place, (plugin_id, outcome) in enumerate(outcomes):
             answer = outcome
-            if type(outcome) is Pending:
-                try:
-                    answer = await self._gate.finish(outcome)
-                except BaseException:
-                    for _, other in outcomes[place + 1 :]:
-                        if type(other) is Pending:
-                            self._gate.abandon(other)
-                    raise
+            try:
+                if type(answer) is Pending:
+                    answer = await self._gate.finish(answer)
+                if type(answer) is Failed and self._may_ask_again(answer):
+                    answer = await self._ask_again(plugin_id, context, values, answer)
+            except BaseException:
+                for _, other in outcomes[place + 1 :]:
+                    if type(other) is Pending:
+                        self._gate.abandon(other)
+                raise
             if type(answer) is Failed:
                 failures.append(answer.failure)
             elif answer is not None:
@@ -163,12 +174,33 @@ class HookCall:
         remaining = iter(seats)
         while (outcome := self._until_answered(remaining, context, values, failures)) is not None:
             if type(outcome) is Pending:
+                plugin_id = outcome.seat.member.ref.plugin_id
                 outcome = await self._gate.finish(outcome)
+                if type(outcome) is Failed and self._may_ask_again(outcome):
+                    outcome = await self._ask_again(plugin_id, context, values, outcome)
             if type(outcome) is Failed:
                 failures.append(outcome.failure)
             elif outcome is not None:
                 return outcome, failures
         return None, failures
+
+    def _may_ask_again(self, failed: Failed) -> bool:
+        """Whether the call was lost with the plugin's process, and may be made twice."""
+        return self._rule.idempotent and failed.failure.kind is FailureKind.PROCESS_ENDED
+
+    async def _ask_again(self, plugin_id: str, context: PluginContext, values: Mapping[str, Any], lost: Failed) -> Any:
+        """Make the call once more when the instance is back; what became of the first one where it does not come back in time."""
+        remaining = self._gate.call_limit if context.remaining is None else context.remaining
+        try:
+            async with asyncio.timeout(min(remaining, _BACK_WITHIN)):
+                await self._registry.arrival(plugin_id)
+        except TimeoutError:
+            return lost
+        seats = [seat for seat in self._registry.plan(self._name).seats if seat.member.ref.plugin_id == plugin_id]
+        if not seats:
+            return lost
+        keywords = keywords_for(seats[0], values) if seats[0].keywords else NOTHING
+        return await self._gate.call(seats[0], context, seats[0].take(values), keywords)
 
     def _until_answered(
         self, remaining: Iterator[HookSeat], context: PluginContext, values: Mapping[str, Any], failures: list[Failure]

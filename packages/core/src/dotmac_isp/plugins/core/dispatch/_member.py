@@ -25,6 +25,7 @@ class Member:
         "accepting",
         "breaker",
         "calls",
+        "gone",
         "held",
         "metrics",
         "on_strike",
@@ -63,6 +64,8 @@ class Member:
         self.calls = 0
         #: The latest deadline of a call that suspended (monotonic time).
         self.until = 0.0
+        #: Its process has ended; another member will answer in its place.
+        self.gone = False
         #: New calls wait while this is set.
         self.held: Hold | None = None
         #: Another member answers in its place: calls that still come are that one's.

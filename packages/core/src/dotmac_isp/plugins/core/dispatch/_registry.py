@@ -5,6 +5,7 @@ Methods of `BasePlugin` subclasses are implementations by name, through pluggy's
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import operator
 from typing import TYPE_CHECKING, Any, Final
@@ -111,7 +112,7 @@ class _Hooks(pluggy.PluginManager):
 class TenantRegistry:
     """The hook implementations of one tenant. `version` grows with every change, so that plans are made anew."""
 
-    __slots__ = ("_members", "_plans", "_pluggy", "_turns", "holds", "version")
+    __slots__ = ("_awaited", "_members", "_plans", "_pluggy", "_turns", "holds", "version")
 
     def __init__(self) -> None:
         self._pluggy: Final = _Hooks(PROJECT)
@@ -120,6 +121,7 @@ class TenantRegistry:
         #: When each name was registered, as a number that grows; who takes another's place takes its turn as well.
         self._turns: dict[str, int] = {}
         self.version = 0
+        self._awaited: dict[str, asyncio.Event] = {}
         #: How many members are held at the moment.
         self.holds = 0
 
@@ -137,6 +139,14 @@ class TenantRegistry:
         self._members[name] = member
         self.version += 1
         self._turns[name] = self.version
+        if name in self._awaited:
+            self._awaited.pop(name).set()
+
+    async def arrival(self, name: str) -> None:
+        """Wait until the member with this name answers calls (again)."""
+        member = self._members.get(name)
+        if member is None or not member.accepting or member.gone:
+            await self._awaited.setdefault(name, asyncio.Event()).wait()
 
     def replace(self, plugin: object, member: Member, *, name: str) -> None:
         """Put an implementer into the place of the one with its name: between two calls, and with its turn in their order."""

@@ -107,6 +107,7 @@ class Recovery(InstanceBase):
 
     def _exited(self, life: Life, reason: str) -> None:
         """Its process ended by itself: stop, and begin anew as after any failure."""
+        life.member.gone = True
         if life is self._life:
             self._house.run(self._after_exit(life, reason), name=f"process of {self.ref} ended")
 

@@ -20,6 +20,8 @@ _STATES: Final = {
     FailureKind.PERMISSION: _S.DISABLED,
     FailureKind.LICENCE: _S.DISABLED,
 }
+#: By how much sooner than else an instance is begun anew whose process ended, the first time.
+_SOONER: Final = 25
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ def remedy_for(
     reason = f"{failure.operation}: {failure.message}"
     if gave_up_after is not None:
         return Remedy(state=_S.DISABLED, reason=f"gave up after {gave_up_after} failures; the last: {reason}")
+    if failure.kind is FailureKind.PROCESS_ENDED and not attempts:
+        first /= _SOONER  # others wait for it, and nothing says yet that it will not work again
     tries = wanted_active and state in {_S.RETRYING, _S.FAILED} and failure.kind is not FailureKind.CANCELLED
     delay = backoff(attempts, asked=asked, first=first) if tries else None
     return Remedy(state=state, reason=reason, retry_after=delay)

@@ -121,6 +121,7 @@ class Building:
             raise
         self.tasks.install()
         self._watch.start()
+        await self._hosts.clean_up()
 
     async def close(self) -> None:
         """Let go of everything. Every part is tried, whatever another one does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
@@ -65,6 +66,17 @@ class Hosts:
         self._configuration: Final = configuration
         self._environment_of: Final = environment_of
         self._nursery: Any = None
+
+    async def clean_up(self) -> None:
+        """End and remove what a host that was killed left behind: processes, control groups, folders."""
+        home = self._building.home
+        if sys.platform != "linux" or not (home / "run").is_dir():
+            return
+        from ..hosting.jail import sweep  # noqa: PLC0415 - as below
+
+        for found in await asyncio.to_thread(sweep, home):
+            _LOG.warning("left behind by a host that was killed: %s", found)
+            self._building.audit.record("isolation", "cleaned up", detail=found)
 
     def host_for(self, life: Life) -> Host:
         """Where this life of an instance is to be. Raises `PermissionDeniedError` where the policy demands what is not there."""

@@ -29,6 +29,8 @@ __all__ = ["JailedProcess"]
 _LOG: Final = logging.getLogger("dotmac.hosting")
 #: How long a process that closed its connection may take to end.
 _ENDING: Final = 2.0
+#: From this share of a processor on, a process that hangs is in a loop and does not wait for something.
+_BUSY: Final = 0.05
 #: How many calls to its host an instance may have under way; further ones wait in its socket.
 _MOST_CALLS: Final = 256
 
@@ -87,6 +89,7 @@ class JailedProcess:
         self._forked: Forked | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._looked = 0
+        self._busy = 0.0
         self._why = ""
         self._closed = False
         self._end: asyncio.Task[None] | None = None
@@ -175,10 +178,22 @@ class JailedProcess:
         self.peer.event("beat")
         silent = self._loop.time() - self.peer.link.heard_at
         self._looked = self._looked + 1 if silent > self._bundle.beat * 2 else 0
+        if self._looked == 1:
+            self._busy = self._processor_time()
         if silent > self._silence and self._looked > 1:
-            self.kill(f"it hangs: nothing was heard of it for {silent:.0f} s")
+            self.kill(self._how_it_hangs(silent))
             return
         self._watch = self._loop.call_later(self._bundle.beat, self._look)
+
+    def _how_it_hangs(self, silent: float) -> str:
+        used, since = self._processor_time() - self._busy, silent - self._bundle.beat * 2
+        text = f"it hangs: nothing was heard of it for {silent:.0f} s"
+        if used < since * _BUSY:
+            return text
+        return f"{text}, while it used up the processor time that it may have ({used:.1f} s)"
+
+    def _processor_time(self) -> float:
+        return float(self._cell.usage().get("cpu_seconds") or 0.0)
 
     def _stop_watching(self) -> None:
         if self._watch is not None:
