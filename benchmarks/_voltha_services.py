@@ -1,7 +1,7 @@
 """What seeing costs: services brought up with verification against a bare loop, and many at once against one after another.
 
-A simulated VOLTHA with the real system's times runs in a process of its own; a host with the VOLTHA plugin and its storage on disk in
-this one. The bare loop sends the same meters and flows, each call awaited, and looks at nothing afterwards. Everything is removed
+A simulated VOLTHA with the real system's times runs in a process of its own; a host with the VOLTHA plugin and its storage on disk,
+inline, in this one. The bare loop sends the same meters and flows, each call awaited, and looks at nothing afterwards. Everything is removed
 again between the rounds, which is not measured.
 """
 
@@ -73,7 +73,7 @@ async def _measured() -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as home:
             os.environ |= {"DOTMAC_HOME": home, "VOLTHA_USERNAME": "user", "VOLTHA_PASSWORD": "password"}
-            async with PluginManager() as plugins:
+            async with PluginManager(environment="development") as plugins:
                 port = int(where["grpc"].rpartition(":")[2])
                 settings = {"voltha_host": "127.0.0.1", "voltha_port": port, "reconcile": "off", "flow_timeout": 25}
                 await plugins.load("voltha_integration", tenant_id=_TENANT, configuration=settings)

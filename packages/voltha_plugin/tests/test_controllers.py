@@ -45,7 +45,7 @@ async def programmer(active_olt: tuple[Any, str]) -> AsyncIterator[Programmer]:
 async def vgc(programmer: Programmer, host: Any) -> AsyncIterator[Vgc]:
     controller = Vgc(programmer)
     runner, port = await serve(controller.app())
-    host.change(flow_owner="vgc", controller_host="127.0.0.1", voltha_rest_port=port, flow_timeout=3.0)
+    host.change(flow_owner="vgc", voltha_rest_port=port, flow_timeout=3.0)
     yield controller
     await runner.cleanup()
 
@@ -54,7 +54,7 @@ async def vgc(programmer: Programmer, host: Any) -> AsyncIterator[Vgc]:
 async def onos(programmer: Programmer, host: Any) -> AsyncIterator[Onos]:
     controller = Onos(programmer)
     runner, port = await serve(controller.app())
-    host.change(flow_owner="onos", controller_host="127.0.0.1", voltha_rest_port=port, flow_timeout=3.0)
+    host.change(flow_owner="onos", voltha_rest_port=port, flow_timeout=3.0)
     host.secrets.values |= {"controller-username": "onos", "controller-password": "rocks"}
     yield controller
     await runner.cleanup()
@@ -121,7 +121,7 @@ async def test_a_refusal_of_the_controller_is_told_in_its_words_and_leaves_nothi
     vgc.broken = 0
     with pytest.raises(ServiceConfigError, match="EAPOL"):
         await plugin.add_subscriber_flow(simulator.serial_numbers[0], "sub-1", {**QINQ, "eapol": True})
-    host.change(voltha_rest_port=1)
+    host.change(controller_address="127.0.0.1:1")
     with pytest.raises(ControllerError, match="does not answer"):
         await plugin.add_subscriber_flow(simulator.serial_numbers[0], "sub-1", QINQ)
 

@@ -82,8 +82,10 @@ class VolthaSettings(PluginSettings):
     flow_owners: dict[str, Literal["direct", "vgc", "onos"]] = Field(
         default_factory=dict, description="OLTs on which that is somebody else, by serial number"
     )
-    controller_host: str = Field(
-        default="", description="Host of that controller; empty: voltha_host. Its port is voltha_rest_port"
+    controller_address: str = Field(
+        default="",
+        pattern=r"^$|^\S+:\d+$",
+        description="Where that controller is, host:port; empty: voltha_host and voltha_rest_port",
     )
     controller_tls: bool = Field(default=False, description="Speak HTTPS with the controller")
     reconcile: Literal["repair", "report", "off"] = Field(

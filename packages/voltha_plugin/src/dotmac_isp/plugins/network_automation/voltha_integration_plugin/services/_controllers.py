@@ -73,7 +73,7 @@ class Rest:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ControllerError(
                 f"the controller at {self._base()} does not answer {method} {path}: {str(error) or type(error).__name__}",
-                remedy="Look whether it runs, and at the settings controller_host and voltha_rest_port",
+                remedy="Look whether it runs, and at the settings voltha_rest_port and controller_address",
             ) from None
 
     async def want(self, method: str, path: str, body: Any = None) -> tuple[int, str]:

@@ -99,9 +99,9 @@ class ServiceDesk:
 
     def _controller_base(self) -> str:
         settings = self._settings
-        host = settings.controller_host or settings.voltha_host
-        shown = f"[{host}]" if ":" in host else host
-        return f"http{'s' if settings.controller_tls else ''}://{shown}:{settings.voltha_rest_port}"
+        host = f"[{settings.voltha_host}]" if ":" in settings.voltha_host else settings.voltha_host
+        address = settings.controller_address or f"{host}:{settings.voltha_rest_port}"
+        return f"http{'s' if settings.controller_tls else ''}://{address}"
 
     async def _controller_login(self) -> tuple[Secret, Secret] | None:
         user = await self._api.secrets.get("controller-username")
