@@ -17,6 +17,7 @@ from ._events.sinks import EventSink, MemorySink, Subscription
 from ._serving.edge import MAX_MESSAGE, Credentials, Edge
 from ._stack import delays
 from ._stack.stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
+from ._values.kpi import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,7 @@ class Simulator:
                 " choose another, or port 0 for a free one"
             ) from taken
         await server.start()
+        Publisher(self._stack).start()
         self._server = server
 
     async def stop(self) -> None:

@@ -300,6 +300,8 @@ class DeviceCalls:
             if errors:
                 raise unknown(f"errors-handling-one-or-more-pm-config, errors:[{' '.join(errors)}]")
         record.message.pm_configs.CopyFrom(request)
+        if isinstance(record, OnuRecord):
+            record.measures = any(group.enabled for group in request.groups)
         return _EMPTY
 
     def simulate_alarm(self, request: Any) -> Any:

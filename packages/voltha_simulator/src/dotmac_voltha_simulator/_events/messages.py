@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from voltha_protos import common_pb2, events_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _CATEGORY = events_pb2.EventCategory
 _SUB = events_pb2.EventSubCategory
@@ -71,6 +71,15 @@ def rpc_error(rpc: str, resource_id: str, description: str, context: Mapping[str
     event.rpc_event.status.code = common_pb2.OperationResp.OPERATION_FAILURE
     event.rpc_event.context.update(context)
     return PublishedEvent("", event)
+
+
+def kpi_event(sub: str, slices: Sequence[Any]) -> PublishedEvent:
+    """Measurements; the record's key is the time (section 5, recording 08)."""
+    event = _envelope("STATS_PUBLISH_EVENT", _CATEGORY.EQUIPMENT, _SUB.Types.Value(sub), _TYPE.KPI_EVENT2)
+    seconds = event.header.raised_ts.seconds
+    event.kpi_event2.ts = float(seconds)
+    event.kpi_event2.slice_data.extend(slices)
+    return PublishedEvent(str(seconds), event)
 
 
 def state_change(device: Any, previous: tuple[int, int, int]) -> PublishedEvent:

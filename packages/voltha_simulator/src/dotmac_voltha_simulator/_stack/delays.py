@@ -37,6 +37,7 @@ FLOW_TIMEOUT: Final = 5.0
 OPTICAL_INFO: Final = 1.0
 OLT_PORT_TIMEOUT: Final = 3.0
 ONU_OFF_TIMEOUT: Final = 2.0
+ONU_HISTORY: Final = 10.0
 ACTIVE_ALARMS: Final = 0.5
 
 IMAGE_TRANSFER: Final = 0.9  # an image of a few kB by OMCI (file 10)

@@ -100,6 +100,8 @@ class OnuRecord(DeviceRecord):
     profiles: set[tuple[int, int]] = field(default_factory=set)
     raised: set[str] = field(default_factory=set)
     ploam_disabled: bool = False
+    #: whether any of its groups of measurements is switched on
+    measures: bool = False
     #: version -> how far its upgrade is
     upgrades: dict[str, Upgrade] = field(default_factory=dict)
     #: a version that was activated and never loaded (surprise 40)

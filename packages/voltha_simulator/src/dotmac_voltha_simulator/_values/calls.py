@@ -16,6 +16,7 @@ from .._serving.refusal import CrashRefusedError, RefusedError, not_found
 from .._stack import delays
 from .._stack.records import OltRecord, OnuRecord
 from .._stack.stack import ADMIN, Stack
+from . import counters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,11 +36,19 @@ class ExtensionCalls:
             "rxPower": self._rx_power,
             "oltPonStats": self._statistics,
             "oltNniStats": self._statistics,
+            "onuPonInfo": self._pon_counters,
+            "offloadedAppsStats": self._offloaded,
+            "subAppsStats": self._subscriber_apps,
         }
         self._onu: dict[str, Callable[[OnuRecord, Any], Awaitable[Body]]] = {
             "uniInfo": self._uni_info,
             "onuOpticalInfo": self._optical_info,
             "onuActiveAlarms": self._active_alarms,
+            "onuInfo": self._frames,
+            "onuOmciStats": self._omci,
+            "fecHistory": self._fec,
+            "onuAllocGemStats": self._alloc,
+            "onuStatsFromOlt": self._from_olt,
         }
 
     async def get_ext_value(self, request: Any) -> Any:
@@ -61,10 +70,13 @@ class ExtensionCalls:
         return _response(error("UNSUPPORTED"))
 
     def set_ext_value(self, request: Any) -> Any:
-        """SetExtValue: nothing can be set."""
-        if request.targetId not in self.stack.devices:
+        """SetExtValue: the adapters take the offloading of applications, and nothing else."""
+        record = self.stack.devices.get(request.targetId)
+        if record is None:
             raise not_found(f"target-id {request.targetId}")
-        body = {"response": error("UNSUPPORTED")}
+        kind = request.request.WhichOneof("request")
+        taken = kind == "app_offload_onu_config" or (kind == "app_offload_config" and isinstance(record, OltRecord))
+        body = {"response": {"status": "OK"} if taken else error("UNSUPPORTED")}
         return json_format.ParseDict(body, extensions_pb2.SingleSetValueResponse())
 
     # of an OLT
@@ -99,6 +111,16 @@ class ExtensionCalls:
 
     async def _statistics(self, _: OltRecord, __: Any) -> Body:
         return error("UNSUPPORTED")
+
+    async def _pon_counters(self, olt: OltRecord, wanted: Any) -> Body:
+        known = {(onu.hardware.pon, onu.onu_id) for onu in self.stack.onus_of(olt)}
+        return _ok(counters.pon()) if (wanted.intf_id, wanted.onu_id) in known else error("INVALID_DEVICE")
+
+    async def _offloaded(self, _: OltRecord, __: Any) -> Body:
+        return _ok({"offloadedAppsStats": {}})
+
+    async def _subscriber_apps(self, _: OltRecord, __: Any) -> Body:
+        return error("INVALID_DEVICE_ID")
 
     # of an ONU
 
@@ -138,6 +160,33 @@ class ExtensionCalls:
         alarm = {"class_id": 11, "instance_id": 257, "name": "ONU_Ethernet_UNI", "description": "LAN loss of signal"}
         return {"status": "OK", "onuActiveAlarms": {"active_alarms": [alarm] if raised else []}}
 
+    async def _frames(self, onu: OnuRecord, wanted: Any) -> Body:
+        index = wanted.uniIndex if wanted.HasField("uniIndex") else 0
+        if index >= onu.hardware.unis:
+            return error("INVALID_REQ_TYPE")
+        if not onu.omci_ready:
+            return await self._silence()
+        return _ok(counters.frames(reset=wanted.reset))
+
+    async def _omci(self, onu: OnuRecord, _: Any) -> Body:
+        return _ok(counters.omci(onu))
+
+    async def _fec(self, onu: OnuRecord, _: Any) -> Body:
+        return await self._slowly(onu, counters.fec())
+
+    async def _alloc(self, onu: OnuRecord, _: Any) -> Body:
+        return await self._slowly(onu, counters.alloc())
+
+    async def _slowly(self, onu: OnuRecord, body: Body) -> Body:
+        """What the ONU adapter collects over OMCI for ten seconds (surprise 33)."""
+        if not onu.omci_ready:
+            return await self._silence()
+        await self.stack.timers.sleep(delays.ONU_HISTORY)
+        return _ok(body)
+
+    async def _from_olt(self, _: OnuRecord, __: Any) -> Body:
+        return _ok({"onuStatsFromOltResponse": {"allocGemStatsInfo": []}})
+
     async def _silence(self) -> Body:
         await self.stack.timers.sleep(delays.ONU_OFF_TIMEOUT)
         return error("TIMEOUT")
@@ -166,6 +215,10 @@ class ValueCalls:
         if record is None:
             raise RefusedError(grpc.StatusCode.ABORTED, f"rpc error: code = NotFound desc = {device_id}")
         return record
+
+
+def _ok(body: Body) -> Body:
+    return {"status": "OK", **body}
 
 
 def error(reason: str) -> Body:
