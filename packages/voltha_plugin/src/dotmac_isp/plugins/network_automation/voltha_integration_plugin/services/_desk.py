@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceDesk"]
 
+#: In a bulk job an ONU may be as it was listed so many seconds ago; what it does with its flows is seen afterwards anyway.
+_BULK_AGE: Final = 2.0
+
 
 class ServiceDesk:
     """The services of an active instance. `session` gives the present one, `tell` relays an event."""
@@ -126,11 +129,15 @@ class ServiceDesk:
         await asyncio.shield(self._api.spawn(run(), name="voltha rollback"))
 
     async def add(
-        self, device_id: str, subscriber_id: str, config: Any, context: PluginContext | None
+        self, device_id: str, subscriber_id: str, config: Any, context: PluginContext | None, *, age: float = 0.0
     ) -> dict[str, Any]:
         check_subscriber_id(subscriber_id)
         service = ServiceConfig.parse(config)
-        onu = await self._session().directory.require(device_id, kind="onu")
+        directory = self._session().directory
+        if age:
+            onu = await directory.glimpse(device_id, kind="onu", age=age)
+        else:
+            onu = await directory.require(device_id, kind="onu")
         follower = self._follower(f"add_subscriber_flow {subscriber_id}", context)
         item, changed = await self.subscribers.add(self._session(), onu, subscriber_id, service, follower)
         return self._told("added", item, changed) | {"created": changed}
@@ -265,7 +272,7 @@ class ServiceDesk:
         device, subscriber, name = item["device_id"], item["subscriber_id"], item.get("name")
         match action:
             case "add":
-                return await self.add(device, subscriber, item["service"], None)
+                return await self.add(device, subscriber, item["service"], None, age=_BULK_AGE)
             case "speed":
                 return await self.change_speed(device, subscriber, item["speeds"], name, None)
             case "suspend" | "restore":
