@@ -27,6 +27,8 @@ NAMES = (
     "rotation",
     "egress",
     "voltha_services",
+    "jail",
+    "jailed_tenants",
 )
 _HEADINGS = ("what", "ours", "other", "ratio", "middle half", "goal", "verdict")
 
