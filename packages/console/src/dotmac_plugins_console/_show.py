@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ._text import age
-from ._views import paragraph, rows, show_problems, show_settings, tenant_name
+from ._views import paragraph, rows, show_isolation, show_problems, show_settings, tenant_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ def _show_facts(plugin: Mapping[str, Any], policy: str) -> None:
         "requires": ", ".join(f"{name} {versions}".strip() for name, versions in manifest["requires"].items()),
         "after": ", ".join(manifest["after"]),
         "security level": plugin["security_level"],
+        "wants to run": (manifest.get("hosting") or {}).get("mode") or "",
         "permissions": ", ".join(plugin["permissions"]),
         "secrets": ", ".join(manifest["secrets"]["required"]),
         "optional secrets": ", ".join(manifest["secrets"]["optional"]),
@@ -86,6 +87,7 @@ def _show_instance(one: Mapping[str, Any]) -> None:
         paragraph(f"{status['state']} since {age(status['since'])}: {status['reason']}")
         paragraph(f"health: {health['status']}, {health['message']} (checked {age(health['checked_at'])} ago)")
         paragraph(f"breaker: {status['breaker']}, tasks: {status['tasks']}, failed tries: {status['attempts']}")
+        show_isolation(status.get("isolation") or {})
         if status["retry_at"]:
             paragraph(f"next try {age(status['retry_at'])}")
         rows(

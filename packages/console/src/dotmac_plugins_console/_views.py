@@ -15,7 +15,7 @@ from ._text import age, clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["paragraph", "rows", "show_health", "show_list", "show_settings", "show_tenants"]
+__all__ = ["paragraph", "rows", "show_health", "show_isolation", "show_list", "show_settings", "show_tenants"]
 
 _COLOURS: Final = {
     "active": "green",
@@ -68,11 +68,12 @@ def show_list(answer: Mapping[str, Any]) -> None:
             one["reason"],
             "",
             "",
+            "",
             versions[one["plugin_id"]],
         )
         for one in answer["not_loaded"]
     ]
-    headings = ("PLUGIN", "TENANT", "STATE", "REASON", "HEALTH", "SINCE", "VERSION")
+    headings = ("PLUGIN", "TENANT", "STATE", "REASON", "HEALTH", "SINCE", "RUNS", "VERSION")
     lines = sorted([*there, *absent], key=lambda line: (line[1], line[0]))
     rows(headings, lines)
     if not there and not absent:
@@ -92,6 +93,22 @@ def show_problems(problems: Iterable[Mapping[str, Any]]) -> None:
         paragraph(f"{word}: {one['message']}", style)
         if one["remedy"]:
             paragraph(f"  fix: {one['remedy']}")
+
+
+def show_isolation(isolation: Mapping[str, Any]) -> None:
+    """Where an instance runs, and what keeps it apart."""
+    if not isolation:
+        return
+    process = f", process {isolation['pid']}" if isolation.get("pid") else ""
+    detail = f": {isolation['detail']}" if isolation.get("detail") else ""
+    paragraph(f"runs {isolation['mode']}{process}{detail}")
+    rows(
+        ("GUARANTEE", "HOLDS", "HOW", "MISSING", "FIX"),
+        (
+            (name, one["strength"], one["how"], one["missing"], one["remedy"])
+            for name, one in (isolation.get("guarantees") or {}).items()
+        ),
+    )
 
 
 def show_tenants(answer: Mapping[str, Any]) -> None:
@@ -155,8 +172,15 @@ def _instance_line(one: Mapping[str, Any]) -> tuple[str, ...]:
     if one["retry_at"]:
         reason = f"{reason} (next try {age(one['retry_at'])})"
     health = one["health"]["status"]
-    since = age(one["since"])
-    return (one["plugin_id"], tenant_name(one["tenant_id"]), one["state"], reason, health, since, one["version"])
+    since, runs = age(one["since"]), _runs(one.get("isolation") or {})
+    return (one["plugin_id"], tenant_name(one["tenant_id"]), one["state"], reason, health, since, runs, one["version"])
+
+
+def _runs(isolation: Mapping[str, Any]) -> str:
+    """Where an instance runs, and which guarantees the kernel does not enforce there."""
+    held = isolation.get("guarantees") or {}
+    weak = [f"{name} {one['strength']}" for name, one in held.items() if one["strength"] != "enforced"]
+    return f"{isolation['mode']} ({', '.join(weak)})" if weak else str(isolation.get("mode", ""))
 
 
 def _value(value: object) -> str:

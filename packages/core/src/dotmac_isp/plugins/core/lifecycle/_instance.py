@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..dispatch import Failed, Seat
 from ..errors import SecretError
 from ..model import HealthReport, HealthStatus, PluginContext, PluginState
-from ._said import plain_numbers
+from ._said import plain_numbers, with_isolation
 from ._takeover import TakeOver
 from ._whole import to_the_end
 
@@ -209,7 +209,7 @@ class Instance(TakeOver):
         report = await self._examined(life)
         if life is not self._life or not life.member.accepting:
             return self.health  # it was stopped meanwhile
-        self.health = report
+        self.health = with_isolation(report, self.isolation)
         if self.switched_off and self.health.healthy:
             text = f"features off for want of secrets: {', '.join(self.switched_off)}"
             self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)

@@ -15,7 +15,7 @@ from ..model import HealthReport, HealthStatus
 if TYPE_CHECKING:
     from ..model import InstanceRef
 
-__all__ = ["plain_numbers", "plain_report"]
+__all__ = ["plain_numbers", "plain_report", "with_isolation"]
 
 _LOG: Final = logging.getLogger("dotmac.lifecycle")
 
@@ -44,6 +44,14 @@ def plain_numbers(ref: InstanceRef, said: object) -> dict[str, float]:
         else:
             _LOG.warning("%s: get_metrics gave %r of type %s; it must be a number", ref, name, type(value).__name__)
     return numbers
+
+
+def with_isolation(report: HealthReport, isolation: Mapping[str, Any]) -> HealthReport:
+    """The report of a jailed instance, with what keeps it apart among its details."""
+    if isolation.get("mode") != "jailed":
+        return report
+    held = {name: one["strength"] for name, one in isolation.get("guarantees", {}).items()}
+    return msgspec.structs.replace(report, details={**report.details, "isolation": held})
 
 
 def _redacted(plain: Any, redact: Callable[[str], str]) -> Any:

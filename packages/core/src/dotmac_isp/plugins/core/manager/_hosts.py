@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 def choose_place(plugin: InstalledPlugin, rules: IsolationRules, scenario: tuple[str, str] | None) -> Place:
-    """The first that says something wins: the policy, the deployment scenario, the manifest; else inline (docs/decisions/0003)."""
+    """The first that says something wins: the policy, the deployment scenario, the manifest; else inline (docs/decisions/0005)."""
     if isinstance(rules.mode, str):
         return Place(rules.mode, "policy.toml")
     if plugin.manifest.security_level is SecurityLevel.SYSTEM:
