@@ -58,6 +58,25 @@ def test_it_starts_what_is_installed_for_every_tenant_with_a_file_and_says_what_
 
 
 @pytest.mark.slow
+def test_a_plugin_that_hangs_in_its_start_delays_no_other_and_not_the_host(home: Home, site: Site) -> None:
+    hanging = "    async def activate(self):\n        import asyncio\n        await asyncio.sleep(600)"
+    site.install("aaa_slow", code=PLAIN.replace("    pass", hanging))
+    site.install("needs", manifest='[needs.requires]\naaa_slow = ""\n')
+    site.greeter()
+    for number in range(20):
+        home.tenant(f"tenant-{number}")
+    with home.serve() as host:
+        assert host.output.index("started      greeter@tenant-19") < host.output.index("ready:")
+        assert "takes long; the host does not wait for it" in host.output
+        found = states(home)
+        assert {found[f"greeter@tenant-{number}"] for number in range(20)} == {"active"}
+        assert found["aaa_slow@tenant-0"] == "activating"
+        host.signal(signal.SIGTERM)
+        host.signal(signal.SIGTERM)
+        assert host.wait() == 0
+
+
+@pytest.mark.slow
 def test_sigint_stops_it_and_a_second_one_hurries(home: Home, site: Site) -> None:
     site.install("slow", code=SLOW)
     home.tenant("acme")

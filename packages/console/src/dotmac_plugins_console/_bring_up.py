@@ -22,8 +22,10 @@ __all__ = ["BringUp", "Outcome", "status_of"]
 
 _LOG: Final = logging.getLogger("dotmac.host")
 _S = PluginState
-#: Tenants that are brought up at the same time.
+#: Instances that are started at the same time.
 _AT_ONCE: Final = 16
+#: Seconds after which one that is being started does not count among those.
+_PATIENCE: Final = 2.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +57,7 @@ class BringUp:
 
     def __init__(self, manager: PluginManager) -> None:
         self._manager: Final = manager
+        self._turns: Final = asyncio.Semaphore(_AT_ONCE)
         #: Instances that should run; an operator's stop takes one out.
         self.wanted: Final[set[InstanceRef]] = set()
         #: Instances that an operator stopped or unloaded.
@@ -124,25 +127,47 @@ class BringUp:
             told(outcome)
             return [outcome]
         rest = [one for one in manager.discovery.plugins if one not in order]
-        outcomes = []
-        for plugin_id in (*order, *rest):
-            ref = InstanceRef(plugin_id, tenant_id)
-            outcome = self._suspended(ref) if suspended and plugin_id in order else await self.one(ref)
-            outcomes.append(outcome)
+        begun: dict[str, asyncio.Task[Outcome]] = {}
+
+        async def after_what_it_needs(ref: InstanceRef) -> Outcome:
+            needed = [begun[one] for one in self._before(ref.plugin_id) if one in begun]
+            if needed:
+                await asyncio.wait(needed)
+            outcome = self._suspended(ref) if suspended and ref.plugin_id in order else await self._in_turn(ref)
             told(outcome)
-        return outcomes
+            return outcome
+
+        async with asyncio.TaskGroup() as tasks:
+            for plugin_id in (*order, *rest):
+                begun[plugin_id] = tasks.create_task(after_what_it_needs(InstanceRef(plugin_id, tenant_id)))
+        return [task.result() for task in begun.values()]
+
+    def _before(self, plugin_id: str) -> list[str]:
+        """The plugins that this one starts after."""
+        manifest = self._manager.discovery.plugins[plugin_id].manifest
+        return [*manifest.requires, *manifest.after]
+
+    async def _in_turn(self, ref: InstanceRef) -> Outcome:
+        """Start one, not too many at once; but one that takes long, or hangs, holds up nobody."""
+        async with self._turns:
+            task = asyncio.create_task(self.one(ref), name=f"dotmac: start {ref}")
+            try:
+                await asyncio.wait([task], timeout=_PATIENCE)
+            except asyncio.CancelledError:
+                task.cancel()
+                raise
+        try:
+            return await task
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
 
     async def every_tenant(
         self, tenants: Iterable[str | None], told: Callable[[Outcome], None] = lambda _: None
     ) -> list[Outcome]:
         """The same for many tenants at once."""
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(tenant_id: str | None) -> list[Outcome]:
-            async with gate:
-                return await self.tenant(tenant_id, told)
-
-        return [outcome for outcomes in await asyncio.gather(*map(one, tenants)) for outcome in outcomes]
+        every = await asyncio.gather(*(self.tenant(tenant_id, told) for tenant_id in tenants))
+        return [outcome for outcomes in every for outcome in outcomes]
 
     async def plugins(self, plugin_ids: Iterable[str]) -> list[Outcome]:
         """Start plugins that were just installed, for every tenant with a file that they are not switched off for."""

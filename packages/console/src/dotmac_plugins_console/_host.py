@@ -23,6 +23,7 @@ from ._places import SOCKET, find_home, prepare_home
 from ._report import StartReport
 from ._server import ControlServer
 from ._signals import Signals
+from ._start import Start
 from ._who import Who
 
 if TYPE_CHECKING:
@@ -123,11 +124,15 @@ class _Host:
         report = StartReport(self._administration, control.path, self._say)
         report.begin()
         bring_up = self._administration.bring_up
-        outcomes = await bring_up.every_tenant(bring_up.configured_tenants(), report.tell)
+        tenants = bring_up.configured_tenants()
+        start = Start(bring_up, tenants, report.tell, required=self._options.required)
+        outcomes = await start.enough()
         self._check_required(outcomes)
         self._phase = "running"
         self._started.set()
-        report.end(outcomes)
+        report.end(outcomes, start.missing())
+        if not start.done:
+            self._run(start.rest(), "start what takes long")
         if self._options.installs:
             self._run(follow_installs(self._administration), "follow installs")
         if self._options.watch:

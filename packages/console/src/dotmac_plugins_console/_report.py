@@ -9,8 +9,10 @@ from dotmac_isp.plugins.core.model import tenant_label
 from ._text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from dotmac_isp.plugins.core.model import InstanceRef
 
     from ._administration import Administration
     from ._bring_up import Outcome
@@ -20,6 +22,7 @@ __all__ = ["StartReport"]
 _WORDS: Final = {"up": "started", "off": "off", "down": "not started"}
 #: Above so many instances only those that do not run are named, and the others counted.
 _MOST: Final = 50
+_NAMED: Final = 5
 
 
 class StartReport:
@@ -54,8 +57,11 @@ class StartReport:
         what = outcome.version if outcome.result == "up" else f"{outcome.state}: {outcome.reason}"
         self._say(clean(f"{_WORDS[outcome.result]:<12} {where}  {what}"))
 
-    def end(self, outcomes: list[Outcome]) -> None:
-        """The sum."""
+    def end(self, outcomes: list[Outcome], missing: Sequence[InstanceRef] = ()) -> None:
+        """The sum. `missing`: what takes long, and is started while the host runs."""
+        if missing:
+            named = ", ".join(map(str, missing[:_NAMED])) + (" …" if len(missing) > _NAMED else "")
+            self._say(clean(f"starting     {named}: takes long; the host does not wait for it"))
         tenants = {one.tenant_id for one in outcomes}
         if not tenants:
             folder = self._administration.manager.home / "tenants"
