@@ -399,7 +399,8 @@ class Administration:
     async def _health(self, ref: InstanceRef) -> dict[str, Any] | None:
         try:
             report = await self.manager.health_check(ref.plugin_id, tenant_id=ref.tenant_id)
-            state = self.manager.status(ref.plugin_id, tenant_id=ref.tenant_id).state
+            status = self.manager.status(ref.plugin_id, tenant_id=ref.tenant_id)
+            state = status.state
         except InstanceNotFoundError:
             return None  # unloaded meanwhile
         if (
@@ -409,7 +410,12 @@ class Administration:
         ):
             # Switched off on purpose is no illness.
             report = msgspec.structs.replace(report, status=HealthStatus.UNKNOWN)
-        facts = {"plugin_id": ref.plugin_id, "tenant_id": ref.tenant_id, "state": state.value}
+        facts = {
+            "plugin_id": ref.plugin_id,
+            "tenant_id": ref.tenant_id,
+            "state": state.value,
+            "parts": msgspec.to_builtins(status.parts),
+        }
         told: dict[str, Any] = msgspec.to_builtins(report, enc_hook=str)
         return {**facts, **told}
 

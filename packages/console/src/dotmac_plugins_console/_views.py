@@ -135,13 +135,15 @@ def show_health(answer: Mapping[str, Any]) -> None:
             one["plugin_id"],
             tenant_name(one["tenant_id"]),
             one["status"],
+            *(one["parts"][part]["status"] for part in ("process", "plugin", "vendor")),
             one["message"],
             f"{age(one['checked_at'])} ago",
             ", ".join(f"{key}={value}" for key, value in one["details"].items()),
         )
         for one in answer["instances"]
     ]
-    rows(("PLUGIN", "TENANT", "HEALTH", "MESSAGE", "CHECKED", "DETAILS"), lines)
+    headings = ("PLUGIN", "TENANT", "HEALTH", "PROCESS", "CODE", "VENDOR", "MESSAGE", "CHECKED", "DETAILS")
+    rows(headings, lines)
     rows(
         ("SERVICE", "PLUGIN", "HEALTH", "MESSAGE", "RESTARTS"),
         ([one["name"], one["plugin_id"], one["status"], one["message"], one["restarts"]] for one in answer["services"]),

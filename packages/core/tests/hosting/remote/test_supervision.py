@@ -138,6 +138,7 @@ async def test_every_end_is_named_in_status_event_and_audit_and_the_instance_beg
     assert any(said in record.reason for record in victim.status("victim", tenant_id="a").history)
     await victim.audit.settled()
     assert any(said in record.detail and record.action == "lifecycle" for record in records)
+    assert said in victim.status("victim", tenant_id="a").parts.process.message
     assert await handle.identity() == ["a", "word of a"]
     assert await neighbours[0].identity() == ["b", "word of b"]
     assert victim.status("victim", tenant_id="b").isolation["pid"] == pid, "another tenant's has not noticed"

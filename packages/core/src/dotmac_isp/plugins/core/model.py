@@ -199,6 +199,8 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     details: Mapping[str, Any] = msgspec.field(default_factory=dict)
     #: Unix time, seconds.
     checked_at: float = msgspec.field(default_factory=time.time)
+    #: How the vendor's side is, where the plugin can tell it from its own; `None`: it cannot.
+    vendor: HealthStatus | None = None
 
     @property
     def healthy(self) -> bool:

@@ -388,11 +388,20 @@ class AnalyticsEventsPlugin(Questions, Reports, Dashboards, Alerts):
             health = await client.call("GET", "/v1/health")
         except PluginError as error:
             message = f"{error.message}; {sender.buffered} events wait on disk"
-            return HealthReport(status=HealthStatus.DEGRADED, message=message, details=details)
+            return HealthReport(
+                status=HealthStatus.DEGRADED, message=message, details=details, vendor=HealthStatus.UNHEALTHY
+            )
         details["collector_health"] = health
         if health["status"] != "healthy":
-            return HealthReport(status=HealthStatus.DEGRADED, message=health["reason"], details=details)
-        return HealthReport(status=HealthStatus.HEALTHY, message=f"collector at {client.address}", details=details)
+            return HealthReport(
+                status=HealthStatus.DEGRADED, message=health["reason"], details=details, vendor=HealthStatus.DEGRADED
+            )
+        return HealthReport(
+            status=HealthStatus.HEALTHY,
+            message=f"collector at {client.address}",
+            details=details,
+            vendor=HealthStatus.HEALTHY,
+        )
 
     async def get_metrics(self) -> Mapping[str, float]:
         """Numbers about the plugin itself."""

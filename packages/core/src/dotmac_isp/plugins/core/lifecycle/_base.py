@@ -12,6 +12,7 @@ from ..model import HealthReport, HealthStatus, InstanceRef, PluginState
 from ._announcements import Announcements, InstanceLock
 from ._blueprint import Blueprint
 from ._life import Life
+from ._parts import HealthParts, parts_of
 from ._retry import Retry
 from ._states import StateMachine
 from ._status import InstanceStatus
@@ -67,6 +68,9 @@ class InstanceBase(ABC):
         self._hold: Hold | None = None
         #: Whether the life that is being replaced has stopped its work already.
         self._resting = False
+        #: Why its process last ended by itself, and how often that was.
+        self._last_end: str | None = None
+        self._ends = 0
         #: What an operator should know beside the state, by subject (`reload`, `version`).
         self.notes: dict[str, str] = {}
         self._close("not loaded yet")
@@ -133,6 +137,18 @@ class InstanceBase(ABC):
         host = self._life.host
         return {} if host is None or not self.loaded else host.isolation
 
+    def parts(self) -> HealthParts:
+        """How its process, its plugin and its vendor are, each for itself."""
+        return parts_of(
+            self.state,
+            self.reason,
+            self.health,
+            isolation=self.isolation,
+            breaker=self.member.breaker.state,
+            last_end=self._last_end,
+            ends=self._ends,
+        )
+
     def status(self) -> InstanceStatus:
         """Everything that a person may want to know about it."""
         now = self._states.now
@@ -145,6 +161,7 @@ class InstanceBase(ABC):
             reason=now.reason,
             since=now.since,
             health=self.health,
+            parts=self.parts(),
             breaker=self.member.breaker.state,
             attempts=self._retry.attempts,
             retry_at=self._retry.at,

@@ -9,6 +9,8 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..dispatch import Failed, Seat
 from ..errors import SecretError
 from ..model import HealthReport, HealthStatus, PluginContext, PluginState
@@ -212,11 +214,11 @@ class Instance(TakeOver):
         self.health = with_isolation(report, self.isolation)
         if self.switched_off and self.health.healthy:
             text = f"features off for want of secrets: {', '.join(self.switched_off)}"
-            self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
+            self.health = msgspec.structs.replace(self.health, status=HealthStatus.DEGRADED, message=text)
         licence = self._house.gate.licences.state_of(self.ref)
         if licence is not None and licence.degraded and self.health.healthy:
             text = f"licence: {licence.text}"
-            self.health = HealthReport(status=HealthStatus.DEGRADED, message=text, details=self.health.details)
+            self.health = msgspec.structs.replace(self.health, status=HealthStatus.DEGRADED, message=text)
         return self.health
 
     async def plugin_metrics(self) -> dict[str, float]:

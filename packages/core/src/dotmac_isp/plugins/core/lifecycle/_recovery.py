@@ -44,6 +44,7 @@ class Recovery(InstanceBase):
         """The operator begins anew."""
         self._give_up.forget()
         self._retry.forget()
+        self._last_end, self._ends = None, 0
 
     # inside
 
@@ -109,6 +110,7 @@ class Recovery(InstanceBase):
         """Its process ended by itself: stop, and begin anew as after any failure."""
         life.member.gone = True
         if life is self._life:
+            self._last_end, self._ends = reason, self._ends + 1
             self._house.run(self._after_exit(life, reason), name=f"process of {self.ref} ended")
 
     async def _after_exit(self, life: Life, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ..model import HealthReport, PluginState, SecurityLevel
+from ._parts import HealthParts
 from ._states import StateRecord
 
 __all__ = ["InstanceStatus"]
@@ -22,6 +23,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     since: float
     health: HealthReport
+    #: The same of process, plugin and vendor, each for itself.
+    parts: HealthParts
     breaker: str
     attempts: int
     retry_at: float | None

@@ -40,9 +40,16 @@ async def ask_health(client: VolthaClient, required: Iterable[str]) -> HealthRep
     if missing:
         details |= {"state": "adapter missing", "missing_adapters": missing}
         message = f"adapter missing: {', '.join(missing)} (registered: {', '.join(adapters) or 'none'})"
-        return HealthReport(status=HealthStatus.DEGRADED, message=message, details=details)
+        return HealthReport(
+            status=HealthStatus.DEGRADED, message=message, details=details, vendor=HealthStatus.DEGRADED
+        )
     details["state"] = "ready"
-    return HealthReport(status=HealthStatus.HEALTHY, message=f"{client.endpoint.label} is ready", details=details)
+    return HealthReport(
+        status=HealthStatus.HEALTHY,
+        message=f"{client.endpoint.label} is ready",
+        details=details,
+        vendor=HealthStatus.HEALTHY,
+    )
 
 
 def _unhealthy(error: VolthaError, details: dict[str, Any]) -> HealthReport:
@@ -52,7 +59,12 @@ def _unhealthy(error: VolthaError, details: dict[str, Any]) -> HealthReport:
         state = "not ready" if error.reachable else "unreachable"
     else:
         state = "failing"
-    return HealthReport(status=HealthStatus.UNHEALTHY, message=f"{state}: {error}", details={**details, "state": state})
+    return HealthReport(
+        status=HealthStatus.UNHEALTHY,
+        message=f"{state}: {error}",
+        details={**details, "state": state},
+        vendor=HealthStatus.UNHEALTHY,
+    )
 
 
 def missing_adapters(present: Iterable[str], required: Iterable[str]) -> list[str]:
