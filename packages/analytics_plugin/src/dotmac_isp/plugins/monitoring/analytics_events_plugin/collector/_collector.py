@@ -17,7 +17,7 @@ from aiohttp import web
 from .._wire import ADMIN_SOCKET, short_path
 from ..events import MAX_AGE_DAYS
 from ..pages import Drawing
-from ..spool import SegmentLog
+from ..spool import Kept, SegmentLog
 from ..store import EngineProcess, FixedEndpoint, Store, parse_connection
 from ._meta import Meta
 from .access import Limits
@@ -26,6 +26,7 @@ from .customers import Deletions
 from .dashboards import Dashboards
 from .delivery import Delivery
 from .intake import EventIds, Intake, Writer
+from .mending import Mending
 from .reports import Schedules
 from .rules import Retention, RuleBook
 from .schemas import Quarantine, Schemas
@@ -48,6 +49,9 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True):
     database: str = ""
     max_age_days: float = MAX_AGE_DAYS
     spool_bytes: int = 4 * 1024**3
+    #: What is stored is kept beside for so long and so far, packed: an engine's damaged part is stored again from it. 0 bytes: nothing is.
+    kept_bytes: int = 1024**3
+    kept_days: float = 7.0
     alert_interval: float = 15.0
     #: Hosts that messages may go to although they are this machine's own.
     notify_hosts: tuple[str, ...] = ()
@@ -73,8 +77,9 @@ class Collector:
         self.meta = Meta(folder)
         self.limits = Limits(time.monotonic)
         self.store = self._store()
+        self.kept = Kept(folder / "kept", max_bytes=config.kept_bytes, max_days=config.kept_days)
         self.intake = Intake(
-            SegmentLog(folder / "spool", max_bytes=config.spool_bytes),
+            SegmentLog(folder / "spool", max_bytes=config.spool_bytes, on_release=self.kept.take),
             EventIds(folder / "ids.sqlite"),
             max_age_days=config.max_age_days,
             on_new=self._wake,
@@ -90,8 +95,9 @@ class Collector:
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")
         self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
-        self.retention = Retention(self.rules, self.store)
-        self.deletions = Deletions(self.meta, self.store, self.writer, self.quarantine)
+        self.retention = Retention(self.rules, self.store, self.kept)
+        self.deletions = Deletions(self.meta, self.store, self.writer, self.quarantine, self.kept)
+        self.mending = Mending(self)
 
     def _wake(self) -> None:
         self.writer.wake()
@@ -144,7 +150,7 @@ class Collector:
         self._stack.push_async_callback(self.writer.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.drained, _LAST_SECONDS)
-        for work in (self.retention, self.deletions):
+        for work in (self.retention, self.deletions, self.mending):
             self._stack.push_async_callback(work.close)
             work.start()
         self._stack.push_async_callback(self.alerts.close)
@@ -209,6 +215,7 @@ class Collector:
             "uptime_seconds": round(time.time() - self.started_at, 1),
             "spool_bytes": self.intake.log.size,
             **self.writer.describe(),
+            **self.mending.describe(),
             **self.store.endpoint.describe(),
         }
 

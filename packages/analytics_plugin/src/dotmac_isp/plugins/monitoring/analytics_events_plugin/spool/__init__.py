@@ -9,6 +9,7 @@ from ._cursor import Block, Cursor
 from ._files import write_atomically
 from ._frames import Record
 from ._group import GroupCommit
+from ._kept import Kept
 from ._reader import SpoolReader
 from ._segments import SegmentLog, SpoolFullError
 
@@ -16,6 +17,7 @@ __all__ = [
     "Block",
     "Cursor",
     "GroupCommit",
+    "Kept",
     "Record",
     "SegmentLog",
     "SpoolFullError",

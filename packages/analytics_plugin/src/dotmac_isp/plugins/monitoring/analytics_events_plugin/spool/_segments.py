@@ -18,7 +18,7 @@ from ._files import sync_folder, write_atomically
 from ._frames import HEADER, frame, next_sound, record_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["SegmentLog", "SpoolFullError"]
 
@@ -42,13 +42,25 @@ class _Segment(msgspec.Struct):
     reserved: int = 0
 
 
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
 class SegmentLog:
     """The files themselves.
 
     `max_bytes` bounds what lies on disk. Raises `SpoolFullError` when an append would pass it.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 0, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 0,
+        segment_bytes: int = SEGMENT_BYTES,
+        on_release: Callable[[Path], None] | None = None,
+    ) -> None:
+        self._on_release = on_release or _unlink
         self._folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
@@ -173,15 +185,15 @@ class SegmentLog:
     def _grown(self) -> int:
         return min(self._segment_bytes, self._max_bytes or self._segment_bytes) // 4
 
-    def release(self, done: int) -> None:
-        """Delete the segments whose records all have numbers up to `done`.
+    def release(self, done: int, *, everything: bool = False) -> None:
+        """Give up the segments whose records all have numbers up to `done`.
 
-        The last one keeps the count; when it has grown and nothing of it is needed, an empty one takes its place.
+        The last one keeps the count; when it has grown (or `everything` is to go) and nothing of it is needed, an empty one takes its place.
         """
-        if self._segments and self.last_seq <= done and self._segments[-1].size > self._grown:
+        if self._segments and self.last_seq <= done and self._segments[-1].size > (0 if everything else self._grown):
             self._new_segment()
         while len(self._segments) > 1 and self._segments[0].last <= done:
-            self._segments.pop(0).path.unlink(missing_ok=True)
+            self._on_release(self._segments.pop(0).path)
 
     def segment_of(self, seq: int) -> tuple[Path, int] | None:
         """The file that has (or would have) the record, and how many of its bytes are safely written."""

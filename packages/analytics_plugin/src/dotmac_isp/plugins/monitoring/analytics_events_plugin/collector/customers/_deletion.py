@@ -20,8 +20,9 @@ from ...store import EVENTS, ROLLUPS, StoreRefusedError, StoreUnavailableError, 
 from ._person import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from ...spool import Kept
     from ...store import Store
     from .._meta import Meta
     from ..intake import Writer
@@ -62,11 +63,12 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 class Deletions:
     """Asked for by tenants, carried on in the background."""
 
-    def __init__(self, meta: Meta, store: Store, writer: Writer, quarantine: Quarantine) -> None:
+    def __init__(self, meta: Meta, store: Store, writer: Writer, quarantine: Quarantine, kept: Kept) -> None:
         self._meta = meta
         self._store = store
         self._writer = writer
         self._quarantine = quarantine
+        self._kept = kept
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -145,6 +147,8 @@ class Deletions:
     async def _put_right(self, tenant: str, deletion: Deletion) -> None:
         for start in range(0, len(deletion.hours), _HOURS):
             await self.reconcile(tenant, deletion.hours[start : start + _HOURS])
+        await self._writer.clear_spool()
+        await asyncio.to_thread(self._kept.scrub, _belongs_to(tenant, deletion.person))
         if deletion.hours:
             layout = self._store.layout
             # The rows are masked until now; this lets the engine rewrite the files in its own time.
@@ -160,3 +164,22 @@ class Deletions:
             text, values = reconcile_sql(rollup, tenant, hours)
             async with self._writer.paused():
                 await self._store.change(text, values)
+
+
+class _Line(msgspec.Struct):
+    tenant_id: str
+    customer_id: str = ""
+    user_id: str = ""
+    device_id: str = ""
+
+
+def _belongs_to(tenant: str, person: Person | None) -> Callable[[bytes], bool]:
+    """Whether a stored line is one of the person's."""
+    decoder = msgspec.json.Decoder(_Line)
+    names = {column: frozenset(given) for column, given in person.names.items()} if person is not None else {}
+
+    def unwanted(line: bytes) -> bool:
+        event = decoder.decode(line)
+        return event.tenant_id == tenant and any(getattr(event, column) in given for column, given in names.items())
+
+    return unwanted

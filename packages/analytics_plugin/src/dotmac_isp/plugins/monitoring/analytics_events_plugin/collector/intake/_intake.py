@@ -114,11 +114,15 @@ class Intake:
         if new_day or self.log.releasable(done):
             await self._commits.run(lambda: self._drop(done, forget=new_day))
 
-    def _drop(self, done: int, *, forget: bool) -> Taken:
+    async def release_all(self, done: int) -> None:
+        """As `release`, and nothing of what is stored stays in the spool."""
+        await self._commits.run(lambda: self._drop(done, forget=False, everything=True))
+
+    def _drop(self, done: int, *, forget: bool, everything: bool = False) -> Taken:
         if forget:
             self._ids.forget(int(self._max_age_days) + 2)
         self._ids.make_durable()
-        self.log.release(min(done, self._ids.covered))
+        self.log.release(min(done, self._ids.covered), everything=everything)
         return Taken(0, ())
 
     async def close(self) -> None:

@@ -71,6 +71,10 @@ class Writer:
         """There is something new in the spool."""
         self._wake.set()
 
+    async def clear_spool(self) -> None:
+        """What is stored leaves the spool, to the last line."""
+        await self._intake.release_all(self._cursor.done)
+
     @property
     def backlog(self) -> int:
         """Records in the spool that the engine does not have yet."""

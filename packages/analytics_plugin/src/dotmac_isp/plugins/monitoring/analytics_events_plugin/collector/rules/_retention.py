@@ -14,6 +14,7 @@ from ...store import EVENTS, ROLLUPS, StoreRefusedError, StoreUnavailableError
 from ._rules import ANY_CATEGORY, Rules
 
 if TYPE_CHECKING:
+    from ...spool import Kept
     from ...store import Store
     from ._book import RuleBook
 
@@ -21,13 +22,15 @@ __all__ = ["Retention"]
 
 _log: Final = logging.getLogger(__name__)
 _HOUR: Final = 3600.0
+_TEN_MINUTES: Final = 600.0
 _DAY: Final = 86400.0
 
 
 class Retention:
-    """Once an hour, all tenants that have a rule."""
+    """Now and then: all tenants that have a rule, and what is kept beside the spool."""
 
-    def __init__(self, book: RuleBook, store: Store, *, interval: float = _HOUR) -> None:
+    def __init__(self, book: RuleBook, store: Store, kept: Kept, *, interval: float = _TEN_MINUTES) -> None:
+        self._kept = kept
         self._book = book
         self._store = store
         self._interval = interval
@@ -42,6 +45,7 @@ class Retention:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
+            await asyncio.to_thread(self._kept.tidy)
             for tenant in self._book.tenants():
                 try:
                     await self.apply(tenant)

@@ -1,0 +1,134 @@
+"""What the engine puts aside as broken when it starts is stored again, from the segments that the spool has kept.
+
+Events that are missing are inserted, then the rollups of all hours that are kept are put right. Events that were deleted meanwhile are not
+among what is kept, and such as a rule for retention has taken are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ..._tasks import ended
+from ...store import StoreRefusedError, StoreUnavailableError, without
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._collector import Collector
+
+__all__ = ["Mending"]
+
+_log: Final = logging.getLogger(__name__)
+_KIND: Final = "mended"
+_LINES: Final = 10_000
+_HOURS: Final = 240
+_AGAIN_SECONDS: Final = 30.0
+
+
+class _Line(msgspec.Struct):
+    tenant_id: str
+    event_id: str
+    timestamp: str
+    category: str
+
+
+_DECODER: Final = msgspec.json.Decoder(_Line)
+
+
+class Mending:
+    """Looks once, when the collector starts; `mend` may be asked for as well."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._task: asyncio.Task[None] | None = None
+        self.broken: list[str] = []
+        self.mended_events = 0
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._look(), name="analytics mending")
+
+    async def close(self) -> None:
+        await ended(self._task)
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                await self._mend_new()
+                return
+            except (StoreUnavailableError, StoreRefusedError) as error:
+                _log.warning("whether the engine has lost something is looked at later: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _mend_new(self) -> None:
+        meta, store = self._collector.meta, self._collector.store
+        if store.shared:
+            return
+        text = (
+            "SELECT table, name FROM system.detached_parts WHERE database = currentDatabase() AND reason LIKE 'broken%'"
+        )
+        self.broken = sorted(f"{table}/{name}" for table, name in (await store.query(text)).rows)
+        new = [name for name in self.broken if meta.get(_KIND, "", name) is None]
+        if not new:
+            return
+        _log.error(
+            "the engine found parts damaged and put them aside: %s; what is kept of them is stored again",
+            ", ".join(new),
+        )
+        count = await self.mend()
+        for name in new:
+            meta.put(_KIND, "", name, {"at": time.time(), "events": count})
+        _log.warning("%d events are stored again", count)
+
+    async def mend(self) -> int:
+        """Store again what is missing of all that is kept; gives how many events. Everything must have been stored once."""
+        hours: dict[str, set[int]] = {}
+        count = 0
+        await asyncio.to_thread(self._collector.kept.tidy)
+        for path in await asyncio.to_thread(self._collector.kept.files):
+            lines = (
+                line
+                for record in self._collector.kept.records(path)
+                for line in record.payload.splitlines(keepends=True)
+            )
+            number = 0
+            while block := await asyncio.to_thread(_block, lines):
+                count += await self._store(block, f"mended:{time.time_ns()}:{path.name}:{number}", hours)
+                number += 1
+        for tenant, touched in hours.items():
+            listed = sorted(touched)
+            for start in range(0, len(listed), _HOURS):
+                await self._collector.deletions.reconcile(tenant, listed[start : start + _HOURS])
+        self.mended_events += count
+        return count
+
+    async def _store(self, block: list[bytes], token: str, hours: dict[str, set[int]]) -> int:
+        wanted = [line for line in block if self._is_wanted(line, hours)]
+        if not wanted:
+            return 0
+        text = b"".join(wanted)
+        missing = without(text, await self._collector.store.present(text))
+        if missing:
+            await self._collector.store.insert_events(missing, token)
+        return missing.count(b"\n")
+
+    def _is_wanted(self, line: bytes, hours: dict[str, set[int]]) -> bool:
+        event = _DECODER.decode(line)
+        if event.timestamp < self._collector.rules.clock(event.tenant_id, event.category).oldest:
+            return False
+        hour = int(datetime.fromisoformat(event.timestamp).timestamp()) // 3600 * 3600
+        hours.setdefault(event.tenant_id, set()).add(hour)
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        return {"broken_parts": len(self.broken), "mended_events": self.mended_events}
+
+
+def _block(lines: Iterator[bytes]) -> list[bytes]:
+    return list(islice(lines, _LINES))
