@@ -72,6 +72,7 @@ async def eventually(ask: Callable[[], Any]) -> Any:
     return found
 
 
+@pytest.mark.slow
 async def test_what_the_host_audits_arrives_as_events_of_the_system_tenant_unless_told_otherwise(
     engine: None, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ async def contents(collector: Collector) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 async def test_a_restored_collector_has_everything_and_counts_nothing_twice(engine: None, tmp_path: Path) -> None:
     async with Collector(CollectorConfig(data_dir=tmp_path / "old", port=0, max_age_days=3650)) as old:
         await old.intake.take("a", events(300))
@@ -75,6 +76,7 @@ async def test_a_restored_collector_has_everything_and_counts_nothing_twice(engi
         await restore(tmp_path / "backup", tmp_path / "new")
 
 
+@pytest.mark.slow
 async def test_a_damaged_backup_is_refused_and_says_which_file(engine: None, tmp_path: Path) -> None:
     async with Collector(CollectorConfig(data_dir=tmp_path / "old", port=0, max_age_days=3650)) as old:
         await old.intake.take("a", events(10))

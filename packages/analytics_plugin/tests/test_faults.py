@@ -90,6 +90,7 @@ async def part_of(collector: Collector, table: str) -> Path:
     return Path(str(rows[0][0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["events", "events_per_minute"])
 async def test_a_damaged_part_is_stored_again_and_what_was_deleted_stays_away(
     engine: None, tmp_path: Path, table: str
@@ -195,6 +196,7 @@ async def _answers(collector: Collector) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_a_destination_that_is_slow_or_dead_never_holds_up_intake(engine: None, tmp_path: Path) -> None:
     async with Collector(CollectorConfig(data_dir=tmp_path / "c", port=0)) as collector:
         endpoint = collector.store.endpoint

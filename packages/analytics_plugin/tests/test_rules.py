@@ -156,6 +156,7 @@ async def test_a_deleted_customer_is_gone_from_tables_and_rollups_and_nobody_els
     assert (again.deleted_events, again.proof) == (0, done.proof)
 
 
+@pytest.mark.slow
 async def test_a_deletion_that_was_cut_short_is_carried_on_by_the_next_collector(engine: None, tmp_path: Path) -> None:
     from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.customers import parse_person
 

@@ -52,6 +52,7 @@ async def test_the_same_events_through_two_collectors_count_once_in_table_and_ro
         assert first.describe()["engine"] == "server"
 
 
+@pytest.mark.slow
 async def test_a_collector_that_starts_without_its_server_takes_events_and_stores_them_when_it_is_there(
     engine: None, tmp_path: Path, port: int
 ) -> None:
