@@ -198,7 +198,7 @@ async def run(folder: Path, events: int, kills: int, seed: int) -> dict[str, Any
     try:
         for number in range(kills):
             # Spread over the events, so that the last kills still find something to do.
-            while scene.acknowledged < events * number // (kills + 1) and not scene.delivered.is_set():
+            while scene.acknowledged < events * number // (kills + 1) and not scene.delivered.is_set():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await asyncio.sleep(chosen.uniform(0.0, 0.5))
             await scene.kill(chosen.choice(("tracker", "collector", "collector", "engine", "engine")))

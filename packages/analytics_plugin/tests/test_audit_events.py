@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,6 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin._audit import audit_e
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 
 def test_a_record_is_one_event_however_often_it_comes_and_says_what_the_record_says() -> None:
