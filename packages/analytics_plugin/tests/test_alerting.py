@@ -10,6 +10,8 @@ import pytest
 from aiohttp import ClientSession, web
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector import Collector, CollectorConfig
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.alerts import measure, parse_rule
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,6 +186,32 @@ async def test_every_kind_measures_what_it_says(running: Collector) -> None:
         alert = await tenant.alert(**rule)
         status = await tenant.call("GET", f"/v1/alerts/{alert}")
         assert (status["state"], status["value"]) == ("firing", value), (name, status)
+
+
+async def test_many_rules_measure_what_each_alone_does(running: Collector) -> None:
+    tenant = Tenant(running, "tenant_a")
+    now = time.time()
+    await tenant.track(
+        *(
+            {"event_name": f"e{n % 5}", "category": ("business", "technical")[n % 2], "timestamp": now - 97 * n}
+            for n in range(60)
+        )
+    )
+    wishes = [
+        {
+            "event_name": f"e{n % 6}",
+            "window": f"{5 * (n + 1)}m",
+            "threshold": 0,
+            **({"category": "business"} if n % 3 else {}),
+        }
+        for n in range(12)
+    ] + [{"kind": "change", "event_name": f"e{n}", "window": "20m", "threshold": 0} for n in range(3)]
+    rules = {str(n): (parse_rule(wish), now) for n, wish in enumerate(wishes)}
+    asked = Questions(running.store, "tenant_a")
+    together = await measure(rules, asked)
+    for key, rule in rules.items():
+        assert (await measure({key: rule}, asked))[key] == together[key]
+    assert sum(found[""][1].value or 0 for found in together.values()) > 20
 
 
 async def test_sql_watches_too_and_a_rule_that_fails_says_why(running: Collector) -> None:
