@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,7 +50,12 @@ async def test_an_operator_asks_from_the_command_line(analytics: Any, server: An
     import aiohttp
 
     events = [
-        {"event": "cmd_view", "user_id": "u1", "properties": {"page": "/a", "bad": "\x1b[31m"}},
+        {
+            "event": "cmd_view",
+            "user_id": "u1",
+            "timestamp": time.time() - 5,
+            "properties": {"page": "/a", "bad": "\x1b[31m"},
+        },
         {"event": "cmd_pay", "user_id": "u1", "amount": "0.10", "currency": "EUR"},
     ]
     headers = {"X-API-Key": "command-key"}
@@ -64,8 +70,50 @@ async def test_an_operator_asks_from_the_command_line(analytics: Any, server: An
     assert (code, json.loads(out)) == (0, [{"properties.page": "/a", "value": 1}]), err
     code, out, err = await analytics("funnel", "cmd_view", "cmd_pay", "--json")
     assert (code, [row["people"] for row in json.loads(out)]) == (0, [1, 1]), err
-    code, out, err = await analytics("report", "summary")
-    assert (code, "Most frequent events" in out) == (0, True), err
+    code, out, err = await analytics("report", "make", "summary", "--format", "csv")
+    assert (code, "Most frequent events" in out, ".csv" in out) == (0, True, True), err
+    code, out, err = await analytics(
+        "sql", "SELECT count() AS n FROM events WHERE event_name = {e:String}", "--value", "e=cmd_pay"
+    )
+    assert (code, out.split()) == (0, ["n", "1"]), err
+    code, out, err = await analytics("paths", "--json")
+    assert (code, json.loads(out)[0]["path"]) == (0, ["cmd_view", "cmd_pay"]), err
+    code, out, err = await analytics("retention", "cmd_view", "--after", "1", "--json")
+    assert (code, json.loads(out)[0]["people"]) == (0, 1), err
+    code, out, err = await analytics("sessions", "--json")
+    assert (code, json.loads(out)[0]["sessions"]) == (0, 1), err
+
+
+@pytest.mark.slow
+async def test_an_operator_keeps_dashboards_reports_and_silences(analytics: Any, tmp_path: Path) -> None:
+    for name in ("croniter", "vl_convert"):
+        pytest.importorskip(name, reason=f"{name} is not installed (extras 'alerts', 'reports')")
+    code, out, err = await analytics("dashboard", "create", "--template", "sales", "--json")
+    ident = json.loads(out)[0]["id"]
+    assert code == 0, err
+    code, out, err = await analytics("dashboard", "share", ident, "--for", "1h", "--json")
+    share = json.loads(out)[0]
+    assert (code, "/d/" in share["url"]) == (0, True), err
+    code, out, err = await analytics("dashboard", "unshare", ident, share["share_id"])
+    assert code == 0, err
+    code, out, err = await analytics("dashboard", "unshare", ident, share["share_id"], "--json")
+    assert (code, "there is no link" in json.loads(out)["error"]["message"]) == (1, True), err
+    plan, rule = tmp_path / "plan.json", tmp_path / "rule.json"
+    plan.write_text(
+        json.dumps({"report_type": "summary", "schedule": "0 6 * * MON", "notify": ["https://x.invalid/h"]})
+    )
+    code, out, err = await analytics("report", "schedule", str(plan), "--json")
+    schedule = json.loads(out)[0]
+    assert (code, schedule["notify"]) == (0, ["https://x.invalid/…"]), err
+    code, out, err = await analytics("report", "unschedule", schedule["schedule_id"])
+    assert code == 0, err
+    code, out, err = await analytics("silence", "add", "--match", "team=noc", "--for", "2h", "--json")
+    assert (code, json.loads(out)[0]["match"]) == (0, {"team": "noc"}), err
+    rule.write_text(json.dumps({"name": "Many", "metric": "cmd_view", "threshold": 1000}))
+    code, out, err = await analytics("alert", "backtest", str(rule), "--since", "1h", "--json")
+    assert (code, json.loads(out)["episodes"]) == (0, 0), err
+    code, out, err = await analytics("alert", "acknowledge", "0" * 32, "--by", "me")
+    assert (code, "there is no alert" in err) == (1, True)
 
 
 @pytest.mark.slow

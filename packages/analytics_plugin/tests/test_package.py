@@ -57,3 +57,10 @@ async def test_the_old_sdk_warns_and_goes_through_the_plugins_handle(shared: Any
     assert status is not None
     assert status["state"] == "firing"
     assert (await sdk.collect_metrics())["events_24h"] == 2
+    assert (await sdk.query({"group_by": ["event_type"]}))["rows"] == [{"event_type": "page_view", "value": 2}]
+    package = "dotmac_isp.plugins.monitoring.analytics_events_plugin"
+    manifest = tomllib.loads(files(package).joinpath("dotmac-plugin.toml").read_text())["analytics_events"]
+    for feature in manifest["features"].values():
+        assert all(callable(getattr(sdk, method)) for method in feature["methods"])
+    with pytest.raises(AttributeError):
+        _ = sdk.nothing_like_this

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,24 +16,25 @@ import typer
 
 from dotmac_isp.plugins.core.errors import PluginError
 
+from ._alert_commands import add_alert_commands
 from ._command_tools import PLUGIN, AsJson, Since, Tenant, Where, ask, fail, json_file, pairs, show, write
+from ._dashboard_commands import add_dashboard_commands
+from ._report_commands import add_report_commands
 from ._store_commands import add_store_commands
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Analytics events: questions, reports, dashboards, alerts, schemas.")
-_dashboard = typer.Typer(no_args_is_help=True, help="Dashboards.")
-_alert = typer.Typer(no_args_is_help=True, help="Alert rules.")
 _schema = typer.Typer(no_args_is_help=True, help="Schemas of events' properties.")
 _quarantine = typer.Typer(no_args_is_help=True, help="Events that did not fit their schema.")
-app.add_typer(_dashboard, name="dashboard")
-app.add_typer(_alert, name="alert")
 app.add_typer(_schema, name="schema")
 app.add_typer(_quarantine, name="quarantine")
 add_store_commands(app)
+add_report_commands(app)
+add_dashboard_commands(app)
+add_alert_commands(app)
 
 _LINE: Final = ("timestamp", "event_name", "severity", "user_id", "customer_id", "device_id", "properties")
-_ALERT: Final = ("alert_id", "name", "state", "value", "operator", "threshold", "severity")
 _POLL_SECONDS: Final = 1.0
 _SEEN: Final = 5000
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file; - is standard input.")]
@@ -126,72 +128,75 @@ def funnel(
 
 
 @app.command()
-def report(
-    report_type: Annotated[str, typer.Argument(metavar="TYPE", help="summary, business, user_behavior, conversion, …")],
-    page: Annotated[bool, typer.Option("--html", help="Write it as a page too, and say where.")] = False,
+def sql(
+    text: Annotated[
+        str, typer.Argument(metavar="SELECT", help="One SELECT over events and events_per_minute; - is standard input.")
+    ],
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--value", metavar="NAME=TEXT", help="For {NAME:String} in the text. Repeatable."),
+    ] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask in ClickHouse's SQL; needs the permission analytics.sql.query."""
+    answer = ask(tenant, as_json, "sql", sys.stdin.read() if text == "-" else text, pairs(value, "--value"))
+    show(answer["rows"], as_json, answer["columns"])
+
+
+@app.command()
+def retention(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="What people come for.")],
+    back: Annotated[str, typer.Option("--back", help="What they come back for; the same when left out.")] = "",
+    period: Annotated[str, typer.Option("--period", help="day or week.")] = "day",
+    after: Annotated[list[int] | None, typer.Option("--after", help="So many periods later. Repeatable.")] = None,
+    where: Where = None,
+    since: Since = "30d",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who comes back."""
+    wish: dict[str, Any] = {"kind": "retention", "event": event, "period": period, "since": since}
+    wish |= {"where": pairs(where, "--where"), **_given(return_event=back), **({"periods": after} if after else {})}
+    answer = ask(tenant, as_json, "query", wish)
+    show(answer["rows"], as_json, answer["columns"])
+
+
+@app.command()
+def sessions(
+    gap: Annotated[str, typer.Option("--gap", help="A pause that ends a session.")] = "30m",
+    interval: Annotated[str, typer.Option("--interval", help="A row for each: 1h, 1d.")] = "",
+    where: Where = None,
     since: Since = "7d",
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a report."""
-    wish = {"since": since, **({"format": "html"} if page else {})}
-    made = ask(tenant, as_json, "generate_report", report_type, wish)
-    made.pop("html", None)
-    if as_json:
-        write(made)
-        return
-    typer.echo(f"{made['title']}  {made['since']} to {made['until']}" + (f"  {made['path']}" if page else ""))
-    show([{"total": name, "value": value} for name, value in made["totals"].items()], as_json=False)
-    for section in made["sections"]:
-        typer.echo(f"\n{section['title']}")
-        show(section["rows"], as_json=False, columns=section["columns"])
+    """Count sessions and say how long they are."""
+    wish = {
+        "kind": "sessions",
+        "gap": gap,
+        "since": since,
+        "where": pairs(where, "--where"),
+        **_given(interval=interval),
+    }
+    show(ask(tenant, as_json, "query", wish)["rows"], as_json)
 
 
-@_dashboard.command("list")
-def list_dashboards(tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List the stored dashboards."""
-    show(ask(tenant, as_json, "dashboards"), as_json, ("id", "title"))
-
-
-@_dashboard.command("create")
-def create_dashboard(file: File, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Store a dashboard and draw its page."""
-    show([ask(tenant, as_json, "create_dashboard", json_file(file))], as_json, ("id", "title", "path"))
-
-
-@_dashboard.command("draw")
-def draw_dashboard(
-    dashboard_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant = None, as_json: AsJson = False
+@app.command()
+def paths(
+    start: Annotated[str, typer.Option("--start", help="From here on.")] = "",
+    end: Annotated[str, typer.Option("--end", help="Up to here.")] = "",
+    by: Annotated[str, typer.Option("--by", help="What a step is: a column or property, such as page.")] = "event_name",
+    depth: Annotated[int, typer.Option("--depth", min=2, max=10)] = 5,
+    where: Where = None,
+    since: Since = "7d",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw a stored dashboard's page with the numbers of now."""
-    show([ask(tenant, as_json, "refresh_dashboard", dashboard_id)], as_json, ("id", "title", "path"))
-
-
-@_alert.command("list")
-def list_alerts(tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List the rules and their states."""
-    show([_flat(alert) for alert in ask(tenant, as_json, "alerts")], as_json, _ALERT)
-
-
-@_alert.command("create")
-def create_alert(file: File, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Store a rule."""
-    show([{"alert_id": ask(tenant, as_json, "create_alert", json_file(file))}], as_json)
-
-
-@_alert.command("status")
-def alert_status(
-    alert_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant = None, as_json: AsJson = False
-) -> None:
-    """Evaluate one rule now."""
-    status = ask(tenant, as_json, "get_alert_status", alert_id)
-    if status is None:
-        fail(as_json, f"there is no alert {alert_id!r}", "`dotmac-plugins analytics alert list` lists them")
-    show([_flat(status)], as_json, _ALERT)
-
-
-def _flat(alert: dict[str, Any]) -> dict[str, Any]:
-    return {**alert["rule"], **alert}
+    """Show the ways that people go within a session."""
+    wish = {"kind": "paths", "by": by, "depth": depth, "since": since, "where": pairs(where, "--where")}
+    rows = ask(tenant, as_json, "query", wish | _given(start=start, end=end))["rows"]
+    show(rows if as_json else [{**row, "path": " → ".join(row["path"])} for row in rows], as_json)
 
 
 @_schema.command("list")

@@ -14,7 +14,8 @@ __all__ = ["AnalyticsEventsSDK"]
 class AnalyticsEventsSDK:
     """Deprecated front for the analytics events plugin of one tenant.
 
-    `plugin_manager` is a started `PluginManager` in which `analytics_events` is active for the tenant.
+    `plugin_manager` is a started `PluginManager` in which `analytics_events` is active for the tenant. Every method of the plugin's
+    features is a method here, by its own name.
     """
 
     def __init__(self, plugin_manager: Any, tenant_id: str | None = None) -> None:
@@ -64,3 +65,9 @@ class AnalyticsEventsSDK:
     async def flush(self) -> dict[str, Any]:
         """Deliver what is buffered now; see `AnalyticsEventsPlugin.flush`."""
         return dict(await self._plugin.flush())
+
+    def __getattr__(self, name: str) -> Any:
+        """The plugin's other methods: `query`, `sql`, `share_dashboard`, `schedule_report`, `silence_alerts`, `delete_customer`, …"""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._plugin, name)
