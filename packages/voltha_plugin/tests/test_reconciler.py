@@ -15,6 +15,7 @@ from voltha_protos import openflow_13_pb2 as of
 from dotmac_isp.plugins.core.model import PluginContext
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     ServiceBusyError,
+    ServiceConfigError,
     ServiceConflictError,
     VolthaIntegrationPlugin,
 )
@@ -365,3 +366,30 @@ async def test_one_scheduler_takes_one_speed(plugin: VolthaIntegrationPlugin, be
     await plugin.add_subscriber_flow(serial, "sub-1", {"workflow": "fttb-ancp", **SPEED, **mac})
     assert (len(await beside.flows()), await beside.meters()) == (13, 2)
     assert await steps(plugin) == []
+
+
+async def test_traps_at_the_uplink_are_kept_as_services_are(
+    plugin: VolthaIntegrationPlugin, beside: Beside, simulator: Any
+) -> None:
+    made = await plugin.set_uplink_traps("BBSIM_OLT_10", ["dhcp", "lldp", "igmp"])
+    assert made["traps"] == ["lldp", "dhcp", "igmp"]
+    listed = await beside.flows()
+    assert {6416862919329787925, 3879232177049521699} < {flow.id for flow in listed}, "as they were recorded"
+    assert await beside.on_devices() == 3
+    assert (await plugin.plan_services())["orphans"] == []
+    await beside.delete(listed[0])
+    assert [each["olt_serial_number"] for each in (await plugin.plan_services())["uplinks"]] == ["BBSIM_OLT_10"]
+    await plugin.reconcile_services()
+    assert len(await beside.flows()) == 3
+    await plugin.set_uplink_traps("BBSIM_OLT_10", ["lldp"])
+    assert (len(await beside.flows()), [each["traps"] for each in await plugin.list_uplink_traps()]) == (1, [["lldp"]])
+    await plugin.reboot_device("BBSIM_OLT_10", context=PluginContext.within(60))
+    await plugin.provision_olt(simulator.olt_addresses[0], context=PluginContext.within(60))
+    assert await beside.flows() == []
+    await plugin.reconcile_services()
+    assert len(await beside.flows()) == 1
+    await plugin.set_uplink_traps("BBSIM_OLT_10", [])
+    assert (await beside.flows(), await plugin.list_uplink_traps()) == ([], [])
+    with pytest.raises(ServiceConfigError, match="no trap 'arp'"):
+        await plugin.set_uplink_traps("BBSIM_OLT_10", ["arp"])
+    assert simulator.refused_crashes == 0

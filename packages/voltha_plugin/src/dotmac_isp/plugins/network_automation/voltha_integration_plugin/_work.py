@@ -182,6 +182,8 @@ class Work:
             "voltha_onus": float(sum(not device.is_olt for device in devices)),
             "voltha_onus_active": float(sum(not device.is_olt and device.is_active for device in devices)),
             "voltha_subscriber_services": float(len(self._store.index)),
+            "voltha_service_repairs_total": float(self.desk.reconciler.counts["repairs"]),
+            "voltha_service_repair_failures_total": float(self.desk.reconciler.counts["repair_failures"]),
             "voltha_rpc_calls_total": float(client.calls.total() + sum(self._former_calls.values())),
             "voltha_rpc_failures_total": float(client.failures.total()),
             **self._events.metrics(),

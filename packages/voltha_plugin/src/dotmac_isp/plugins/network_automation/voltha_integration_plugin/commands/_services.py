@@ -145,6 +145,21 @@ def list_services(device: Some = None, tenant: Tenant = None, as_json: Json = Fa
     show(ask(tenant, None, as_json, "list_subscribers", device), as_json, _COLUMNS)
 
 
+@_service.command("uplink")
+def uplink(
+    device: Annotated[str, typer.Argument(metavar="OLT", help="The OLT's serial number or id.")],
+    traps: Annotated[
+        list[str] | None, typer.Argument(metavar="TRAP…", help="lldp, dhcp, dhcpv6, igmp, pppoe; none: no traps.")
+    ] = None,
+    dhcp_vlan: Annotated[int | None, typer.Option("--dhcp-vlan", help="Trap DHCP in this VLAN only.")] = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    deadline: Deadline = None,
+) -> None:
+    """Hand packets from an OLT's uplink to the controller, and no others."""
+    show(ask(tenant, deadline, as_json, "set_uplink_traps", device, traps or [], dhcp_vlan), as_json)
+
+
 @_service.command("bulk")
 def bulk(
     action: Annotated[str, typer.Argument(metavar="ACTION", help="add, speed, suspend, restore or remove.")],
@@ -233,6 +248,8 @@ def _show_rest(found: dict[str, Any], steps: list[dict[str, Any]]) -> None:
         show(steps, False, _STEP_COLUMNS)
     if found["orphans"]:
         sys.stdout.write(f"{len(found['orphans'])} flows of ours belong to no service (reconcile --remove-orphans)\n")
+    for bare in found["uplinks"]:
+        sys.stdout.write(f"OLT {bare['olt_serial_number']} misses traps at its uplink\n")
     for olt, owners in found["foreign"].items():
         whose = ", ".join(f"{owner}: {count}" for owner, count in owners.items())
         sys.stdout.write(f"OLT {olt} has flows of others: {whose}\n")

@@ -42,25 +42,27 @@ class Actual(msgspec.Struct, frozen=True):
         return self.olts.get(item.place.olt_serial)
 
 
-async def read_actual(session: Session, items: Iterable[StoredService], *, with_onus: bool) -> Actual:
-    """Look at what concerns these services now."""
+async def read_actual(
+    session: Session, items: Iterable[StoredService], *, with_onus: bool, olts: Iterable[str] = ()
+) -> Actual:
+    """Look at what concerns these services, and these OLTs (by serial number), now."""
     wanted = list(items)
     devices = {device.key: device for device in await session.devices()}
     serials = {item.key.onu_serial for item in wanted}
     parents = {device.parent_id for serial, device in devices.items() if serial in serials}
-    named = {item.place.olt_serial for item in wanted}
+    named = {item.place.olt_serial for item in wanted} | set(olts)
     concerned = [
         device
         for device in devices.values()
         if device.is_olt and device.parent_id and (device.id in parents or device.key in named)
     ]
     found = await asyncio.gather(*(_read_olt(session, device) for device in concerned))
-    olts = {olt.device.key: (olt, table) for olt, table in (each for each in found if each is not None)}
+    listed = {olt.device.key: (olt, table) for olt, table in (each for each in found if each is not None)}
     onus = await _read_onus(session, devices, serials) if with_onus else {}
     return Actual(
         devices=devices,
-        olts={serial: olt for serial, (olt, _) in olts.items()},
-        tables={serial: table for serial, (_, table) in olts.items()},
+        olts={serial: olt for serial, (olt, _) in listed.items()},
+        tables={serial: table for serial, (_, table) in listed.items()},
         onus=onus,
     )
 

@@ -14,6 +14,7 @@ from ._reconciler import Reconciler
 from ._service import ServiceConfig
 from ._stored import ServiceStore, StoredService, check_subscriber_id
 from ._subscribers import Subscribers
+from ._uplink import Uplinks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -67,9 +68,10 @@ class ServiceDesk:
             logger=api.logger,
         )
 
+        self.uplinks: Final = Uplinks(api.storage, tenant=api.tenant_id or "", locks=locks)
         self.bulks: Final = Bulks(api, act=self._act, tell=tell, at_once=lambda: self._settings.bulk_concurrency)
         self.reconciler: Final = Reconciler(
-            api, store=self.store, subscribers=self.subscribers, session=session, tell=tell
+            api, store=self.store, subscribers=self.subscribers, uplinks=self.uplinks, session=session, tell=tell
         )
 
     async def begin(self) -> None:
@@ -266,6 +268,19 @@ class ServiceDesk:
         if device.is_olt:
             return []
         return [item async for item in self.store.every() if item.key.onu_serial == device.serial]
+
+    async def set_uplink(
+        self, device_id: str, traps: Sequence[str], dhcp_vlan: int | None, context: PluginContext | None
+    ) -> dict[str, Any]:
+        olt = await self._session().directory.require(device_id, kind="olt")
+        owner = self._owner_of(olt.key)
+        if owner.name != DIRECT:
+            raise ServiceConfigError(
+                f"OLT {olt.key} is programmed by {owner.name}, which sets the traps at its uplink itself",
+                remedy="Configure them there, or set flow_owner to direct for this OLT",
+            )
+        follower = self._follower(f"set_uplink_traps {olt.key}", context)
+        return (await self.uplinks.set(self._session(), olt, traps, dhcp_vlan, follower)).plain()
 
     async def _act(self, action: str, item: Mapping[str, Any]) -> dict[str, Any]:
         """One item of a bulk job."""

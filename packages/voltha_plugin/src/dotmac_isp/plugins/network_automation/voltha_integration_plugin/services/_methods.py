@@ -130,6 +130,24 @@ class ServiceMethods:
             return await (await self._stacks.holding(device_id)).desk.list(device_id)
         return [service for work in self._stacks.works for service in await work.desk.list(None)]
 
+    async def set_uplink_traps(
+        self,
+        device_id: str,
+        traps: Sequence[str],
+        dhcp_vlan: int | None = None,
+        context: PluginContext | None = None,
+    ) -> dict[str, Any]:
+        """Hand these packets from an OLT's uplink to the controller, and no others: `lldp`, `dhcp`, `dhcpv6`, `igmp`, `pppoe`.
+
+        They are kept there as services are; an empty list takes them away. With `dhcp_vlan` DHCP only in that VLAN.
+        """
+        work = await self._stacks.holding(device_id)
+        return await work.desk.set_uplink(device_id, traps, dhcp_vlan, context)
+
+    async def list_uplink_traps(self) -> list[dict[str, Any]]:
+        """The traps at the OLTs' uplinks that are wanted."""
+        return [each.plain() for work in self._stacks.works for each in await work.desk.uplinks.every()]
+
     async def start_bulk(self, action: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Begin a job on many services, and give it (`job`, `total`, …) while it works on, `bulk_concurrency` services at once.
 

@@ -16,6 +16,7 @@ from ._flow import uni_parts
 from ._installer import missing_on_devices
 from ._meter import Band
 from ._stored import StoredService
+from ._uplink import StoredUplink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,6 +84,8 @@ class Plan(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     orphans: tuple[Orphan, ...] = ()
     foreign: dict[str, dict[str, int]] = {}
+    #: OLTs that miss traps at their uplink.
+    uplinks: tuple[StoredUplink, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The plan as plain data: only what is not in order is listed."""
@@ -96,6 +99,7 @@ class Plan(msgspec.Struct, frozen=True):
             "steps": [step.plain() for step in self.steps if step.action != "none"],
             "orphans": [orphan.plain() for orphan in self.orphans],
             "foreign": self.foreign,
+            "uplinks": [uplink.plain() for uplink in self.uplinks],
         }
 
 

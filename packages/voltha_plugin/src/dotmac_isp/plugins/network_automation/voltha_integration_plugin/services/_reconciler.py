@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._settings import VolthaSettings
     from ._stored import ServiceStore, StoredService
     from ._subscribers import Subscribers
+    from ._uplink import StoredUplink, Uplinks
 
 __all__ = ["Reconciler"]
 
@@ -67,12 +68,14 @@ class Reconciler:
         *,
         store: ServiceStore,
         subscribers: Subscribers,
+        uplinks: Uplinks,
         session: Callable[[], Session],
         tell: Callable[[DeviceEvent], None],
     ) -> None:
         self._api: Final = api
         self._store: Final = store
         self._subscribers: Final = subscribers
+        self._uplinks: Final = uplinks
         self._session: Final = session
         self._tell: Final = tell
         self._owner: Final = cookie_owner(api.tenant_id or "")
@@ -175,6 +178,8 @@ class Reconciler:
         drift = [step for step in plan.steps if step.is_repair]
         self._log_drift(drift)
         done = await self._repair(drift, actual, lease) if repair else {}
+        if repair:
+            await self._repair_uplinks(plan.uplinks, actual, lease)
         removed = await self._remove_orphans(plan.orphans, actual) if remove_orphans else 0
         self.last = _report(plan, done, removed)
         return self.last
@@ -182,14 +187,17 @@ class Reconciler:
     async def _compare(self, names: set[str] | None, *, full: bool) -> tuple[Plan, Actual]:
         every = [item async for item in self._store.every()]
         items = [item for item in every if names is None or names & _names(item)]
-        actual = await read_actual(self._session(), items, with_onus=full)
+        uplinks = [each for each in await self._uplinks.every() if names is None or each.olt_serial in names]
+        actual = await read_actual(self._session(), items, with_onus=full, olts=[each.olt_serial for each in uplinks])
         steps = tuple(self._judge(item, actual) for item in items)
         orphans = find_orphans(every, actual.olts.values(), self._owner) if names is None else ()
         # A service that is being added is in the index before it is stored.
         known = {(item.place.logical_device_id, flow.id) for item in self._store.index for flow in item.flows}
+        known |= {(each.logical_device_id, flow.id) for each in uplinks for flow in each.flows}
         orphans = tuple(each for each in orphans if (each.logical_device_id, each.flow_id) not in known)
         foreign = {serial: table.foreign for serial, table in actual.tables.items() if table.foreign}
-        return Plan(steps, orphans, foreign), actual
+        bare = tuple(each for each in uplinks if _is_bare(each, actual))
+        return Plan(steps, orphans, foreign, bare), actual
 
     def _judge(self, item: StoredService, actual: Actual) -> Step:
         if self._store.index.is_ours(item.key):
@@ -230,6 +238,18 @@ class Reconciler:
             for step in steps:
                 group.create_task(one(step))
         return done
+
+    async def _repair_uplinks(self, uplinks: Iterable[StoredUplink], actual: Actual, lease: Lease) -> None:
+        for item in uplinks:
+            olt = actual.olts[item.olt_serial].device
+            follower = Follower(f"traps at the uplink of OLT {item.olt_serial}", self._settings.flow_timeout)
+            try:
+                await self._uplinks.ensure(self._session(), olt, item, follower, lease)
+            except VolthaError as error:
+                self._api.logger.warning("traps at the uplink of OLT %s: %s", item.olt_serial, error.message)
+            else:
+                self.counts["repairs"] += 1
+                self._api.logger.info("traps at the uplink of OLT %s are there again", item.olt_serial)
 
     async def _carry_out(self, step: Step, actual: Actual, lease: Lease) -> None:
         item, session = step.item, self._session()
@@ -296,6 +316,15 @@ class Reconciler:
             self._api.logger.info("flow %s of no service was taken off OLT %s", orphan.flow_id, orphan.olt_serial)
             removed += 1
         return removed
+
+
+def _is_bare(item: StoredUplink, actual: Actual) -> bool:
+    """Whether traps of an uplink are missing, and its OLT is there to get them."""
+    olt = actual.olts.get(item.olt_serial)
+    if olt is None or not olt.device.is_ready:
+        return False
+    moved = item.logical_device_id != olt.device.parent_id
+    return moved or any(olt.logical.get(flow.id) != flow.cookie for flow in item.flows)
 
 
 async def _keep(lease: Lease) -> None:
