@@ -13,6 +13,8 @@ from dotmac_plugins_console._app import app
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Home, Site
+
 POLICY = """\
 [permissions.plugins.greeter]
 allow = ["greeter.*"]
@@ -118,3 +120,19 @@ def test_a_licence_from_the_vendor_s_key_to_the_operator_s_home(
     assert (folder / "licences" / "greeter.A-1.jwt").read_text().strip() == token.strip()
     assert run("licence", "issue", *words, "--limit", "devices")[0] == 2
     assert run("licence", "inspect", str(tmp_path / "none"))[0] == 1
+
+
+def test_isolation_is_explained_with_who_says_so_and_a_wrong_policy_with_its_line(home: Home, site: Site) -> None:
+    site.greeter()
+    policy = home.folder / "policy.toml"
+    policy.write_text('[isolation.tenants.acme]\nmode = "jailed"\nlimits = { memory = "64 MiB" }\n')
+    facts = {one["key"]: one for one in home.json("isolation", "greeter", "--tenant", "acme")["facts"]}
+    assert (facts["mode"]["value"], facts["mode"]["line"]) == ("jailed", 2)
+    assert facts["limits.memory"]["value"] == 64 << 20
+    told = home.run("isolation", "greeter").stdout
+    assert "inline" in told
+    assert "nobody says otherwise" in told
+    policy.write_text('[isolation]\nmode = "prison"\n')
+    wrong = home.run("isolation", "greeter")
+    assert wrong.returncode == 1
+    assert "policy.toml, line 2: isolation.mode is 'prison'" in wrong.stderr

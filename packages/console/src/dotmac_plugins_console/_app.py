@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import _audit, _licences, _look, _operate, _permissions, _serve_command, _simulate, _tenants
+from . import _audit, _isolation, _licences, _look, _operate, _permissions, _serve_command, _simulate, _tenants
 from ._options import Debug, Home  # noqa: TC001 - typer reads the annotations
 from ._plugin_commands import CommandGroup
 
@@ -48,6 +48,7 @@ _look.add_to(app)
 _operate.add_to(app)
 _tenants.add_to(app)
 _permissions.add_to(app)
+_isolation.add_to(app)
 _licences.add_to(app)
 _audit.add_to(app)
 _simulate.add_to(app)

@@ -88,7 +88,6 @@ def _show_instance(one: Mapping[str, Any]) -> None:
         paragraph(f"health: {health['status']}, {health['message']} (checked {age(health['checked_at'])} ago)")
         for name, part in status["parts"].items():
             paragraph(f"  {name}: {part['status']}, {part['message']}")
-        _show_isolation(status["isolation"])
         for note in status["notes"]:
             paragraph(f"note: {note}", "yellow")
         paragraph(f"breaker: {status['breaker']}, tasks: {status['tasks']}, failed tries: {status['attempts']}")
@@ -105,20 +104,6 @@ def _show_instance(one: Mapping[str, Any]) -> None:
             paragraph(f"  fix: {one['settings_error']['remedy']}")
     else:
         show_settings(one["settings"])
-
-
-def _show_isolation(isolation: Mapping[str, Any]) -> None:
-    """Where it runs, and each guarantee with how far it holds."""
-    if not isolation:
-        return
-    paragraph(f"runs {isolation['mode']}" + (f", process {isolation['pid']}" if isolation.get("pid") else ""))
-    rows(
-        ("GUARANTEE", "HOLDS", "HOW", "MISSING", "HOW TO GET IT"),
-        (
-            (name, one["strength"], one["how"], one["missing"], one["remedy"])
-            for name, one in isolation.get("guarantees", {}).items()
-        ),
-    )
 
 
 def _show_states(instances: list[Mapping[str, Any]]) -> None:

@@ -128,4 +128,6 @@ def _hint(kind: Any) -> str | None:
         for meta in get_args(kind)[1:]:
             if isinstance(meta, msgspec.Meta) and meta.description:
                 return meta.description
+    if get_origin(kind) in {Union, types.UnionType}:
+        return next((hint for one in get_args(kind) if (hint := _hint(one))), None)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._fence import Fence, Running
 from ._host import Host, InlineHost
 from ._inline import InlineAPI
-from ._policy import IsolationPolicy, IsolationRules, read_isolation
+from ._policy import IsolationFact, IsolationPolicy, IsolationRules, read_isolation
 from ._tasks import PluginTaskCrash, TaskKeeper, TaskOwner
 from ._told import told
 from ._watch import BlockingWatch
@@ -16,6 +16,7 @@ __all__ = [
     "Host",
     "InlineAPI",
     "InlineHost",
+    "IsolationFact",
     "IsolationPolicy",
     "IsolationRules",
     "PluginTaskCrash",

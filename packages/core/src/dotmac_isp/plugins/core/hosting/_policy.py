@@ -6,8 +6,10 @@ what is said for all.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
-from typing import TYPE_CHECKING, Annotated, Any, Final
+import ipaddress
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,12 +18,15 @@ from ..discovery import HostingLimits
 from ..discovery._shape import dotted, find_fault
 from ..errors import ConfigurationError, UnknownSettingError
 from ..model import SecurityLevel, tenant_label
+from ..permissions._lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["LEVEL_NEEDS", "IsolationPolicy", "IsolationRules", "read_isolation"]
+    from ..discovery import Hosting
+
+__all__ = ["LEVEL_NEEDS", "IsolationFact", "IsolationPolicy", "IsolationRules", "read_isolation"]
 
 Mode = Annotated[str, msgspec.Meta(pattern=r"^(inline|jailed)\Z", description="Write 'inline' or 'jailed'")]
 Strength = Annotated[
@@ -69,11 +74,23 @@ class _Table(_Scope, frozen=True, kw_only=True, forbid_unknown_fields=True):
     preload: bool = True
 
 
+class IsolationFact(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that holds for an instance: its value, and where that is said."""
+
+    key: str
+    value: Any
+    source: str
+    line: int | None = None
+    #: What others said that counts no more.
+    overrode: tuple[str, ...] = ()
+
+
 class IsolationPolicy:
     """The whole table. Without one, nothing is demanded: what a machine cannot give is a warning."""
 
-    def __init__(self, table: _Table | None = None) -> None:
+    def __init__(self, table: _Table | None = None, *, lines: Lines | None = None) -> None:
         self._table: Final = table or _Table()
+        self._lines: Final = lines
         #: Whether there is a table at all.
         self.given: Final = table is not None
 
@@ -85,19 +102,39 @@ class IsolationPolicy:
     def rules(self, plugin_id: str, tenant_id: str | None, level: SecurityLevel) -> IsolationRules:
         """What holds for one instance."""
         merged = IsolationRules(require=LEVEL_NEEDS[level])
-        for said in self._said(plugin_id, tenant_id, level):
+        for _, said in self._said(plugin_id, tenant_id, level):
             merged = _over(merged, said)
         return merged
 
-    def _said(self, plugin_id: str, tenant_id: str | None, level: SecurityLevel) -> Iterator[IsolationRules]:
+    def explain(
+        self, plugin_id: str, tenant_id: str | None, level: SecurityLevel, hosting: Hosting
+    ) -> list[IsolationFact]:
+        """What holds for one instance, and who says so. `hosting`: what the plugin's manifest asks for."""
+        facts: dict[str, IsolationFact] = {}
+        needed = f"what the level {level.value!r} needs"
+        for name, strength in LEVEL_NEEDS[level].items():
+            _put(facts, f"require.{name}", strength, needed, None)
+        for name, value in hosting.limits.given().items():
+            _put(facts, f"limits.{name}", value, "its manifest", None)
+        for keys, rules in self._said(plugin_id, tenant_id, level):
+            for key, value in _values(rules):
+                where = ("isolation", *keys, *key)
+                line = self._lines.of(where) if self._lines is not None else None
+                _put(facts, ".".join(key), value, dotted(where), line)
+        return list(facts.values())
+
+    def _said(
+        self, plugin_id: str, tenant_id: str | None, level: SecurityLevel
+    ) -> Iterator[tuple[tuple[str, ...], IsolationRules]]:
+        """What is said about an instance, with the keys that lead there; the later has the last word."""
         table = self._table
-        yield table
+        yield (), table
         if level.value in table.levels:
-            yield table.levels[level.value]
-        yield from _matching(table.plugins, plugin_id)
-        for tenant in _matching(table.tenants, tenant_label(tenant_id)):
-            yield tenant
-            yield from _matching(tenant.plugins, plugin_id)
+            yield ("levels", level.value), table.levels[level.value]
+        yield from _matching(("plugins",), table.plugins, plugin_id)
+        for keys, tenant in _matching(("tenants",), table.tenants, tenant_label(tenant_id)):
+            yield keys, tenant
+            yield from _matching((*keys, "plugins"), tenant.plugins, plugin_id)
 
 
 def read_isolation(plain: Mapping[str, Any], path: Path) -> IsolationPolicy:
@@ -105,19 +142,54 @@ def read_isolation(plain: Mapping[str, Any], path: Path) -> IsolationPolicy:
     if "isolation" not in plain:
         return IsolationPolicy()
     data = plain["isolation"]
+    lines = _lines_of(path)
     try:
         table = msgspec.convert(data, _Table)
     except msgspec.ValidationError as error:
         fault = find_fault(data, _Table)
         if fault is None:  # pragma: no cover - the walk finds whatever msgspec finds
             raise ConfigurationError(f"{path}: isolation: {error}", source=path) from None
-        kind = UnknownSettingError if fault.unknown else ConfigurationError
-        key = dotted(("isolation", *fault.path))
-        raise kind(f"{path}: {key} {fault.problem}", field=key, source=path, remedy=fault.remedy) from None
-    _check_names(path, ("levels",), table.levels, [level.value for level in SecurityLevel])
+        _refuse(path, lines, tuple(fault.path), fault.problem, fault.remedy, unknown=fault.unknown)
+    _check_names(path, lines, ("levels",), table.levels, [level.value for level in SecurityLevel])
     for keys, rules in _everything(table):
-        _check_names(path, (*keys, "require"), rules.require, _GUARANTEES)
-    return IsolationPolicy(table)
+        _check_names(path, lines, (*keys, "require"), rules.require, _GUARANTEES)
+        for place, network in enumerate(rules.networks):
+            if not _is_network(network):
+                _refuse(
+                    path, lines, (*keys, "networks", place), f"is {network!r}", "Write a network, such as '10.0.0.0/8'"
+                )
+    return IsolationPolicy(table, lines=lines)
+
+
+def _lines_of(path: Path) -> Lines | None:
+    try:
+        return Lines(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, IndexError):
+        return None  # the file changed since it was read; errors then name the key alone
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(
+    path: Path,
+    lines: Lines | None,
+    keys: tuple[str | int, ...],
+    problem: str,
+    remedy: str | None,
+    *,
+    unknown: bool = False,
+) -> NoReturn:
+    whole = ("isolation", *keys)
+    line = lines.of(whole) if lines is not None else None
+    kind = UnknownSettingError if unknown else ConfigurationError
+    where = f"{path}, line {line}" if line else str(path)
+    raise kind(f"{where}: {dotted(whole)} {problem}", field=dotted(whole), source=path, line=line, remedy=remedy)
 
 
 def _everything(table: _Table) -> Iterator[tuple[tuple[str, ...], IsolationRules]]:
@@ -130,18 +202,39 @@ def _everything(table: _Table) -> Iterator[tuple[tuple[str, ...], IsolationRules
         yield from (((*keys, "plugins", name), rules) for name, rules in scope.plugins.items())
 
 
-def _check_names(path: Path, keys: tuple[str, ...], names: Iterable[str], known: Sequence[str]) -> None:
+def _check_names(
+    path: Path, lines: Lines | None, keys: tuple[str, ...], names: Iterable[str], known: Sequence[str]
+) -> None:
     for name in names:
         if name not in known:
-            key = dotted(("isolation", *keys, name))
-            remedy = f"There are: {', '.join(known)}"
-            raise UnknownSettingError(f"{path}: {key} is not known", field=key, source=path, remedy=remedy)
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}"
+            _refuse(path, lines, (*keys, name), "is not known", remedy, unknown=True)
 
 
-def _matching(table: Mapping[str, Any], name: str) -> list[Any]:
+def _matching(keys: tuple[str, ...], table: Mapping[str, Any], name: str) -> list[tuple[tuple[str, ...], Any]]:
     """Entries whose pattern fits, patterns before the exact name, so that this one has the last word."""
     fits = [key for key in table if fnmatch.fnmatchcase(name, key)]
-    return [table[key] for key in sorted(fits, key=lambda key: (key == name, len(key)))]
+    return [((*keys, key), table[key]) for key in sorted(fits, key=lambda key: (key == name, len(key)))]
+
+
+def _values(rules: IsolationRules) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each thing that is said, by its key."""
+    if rules.mode is not UNSET:
+        yield ("mode",), rules.mode
+    yield from ((("require", name), strength) for name, strength in rules.require.items())
+    yield from ((("limits", name), value) for name, value in rules.limits.given().items())
+    for name in ("kafka_hosts", "networks"):
+        if getattr(rules, name):
+            yield (name,), getattr(rules, name)
+
+
+def _put(facts: dict[str, IsolationFact], key: str, value: Any, source: str, line: int | None) -> None:
+    before = facts.get(key)
+    added = isinstance(value, tuple) and before is not None
+    overrode = () if before is None or added else (*before.overrode, f"{before.value} ({before.source})")
+    whole = (*before.value, *value) if added and before is not None else value
+    facts[key] = IsolationFact(key=key, value=whole, source=source, line=line, overrode=overrode)
 
 
 def _over(low: IsolationRules, high: IsolationRules) -> IsolationRules:

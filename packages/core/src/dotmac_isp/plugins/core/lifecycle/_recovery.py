@@ -16,6 +16,7 @@ from ._base import InstanceBase
 from ._remedy import counts_against, remedy_for
 
 if TYPE_CHECKING:
+    from ..errors import PermissionDeniedError
     from ._life import Life
 
 __all__ = ["Recovery"]
@@ -39,6 +40,10 @@ class Recovery(InstanceBase):
         # One that is being started is waited for, and stopped then.
         await self._stop_for(failure, _S.DISABLED, str(error), barred=True)
         return False
+
+    async def bar(self, error: PermissionDeniedError) -> None:
+        """It may not go on as it runs: stop it, until the policy says otherwise. Called without the lock."""
+        await self._stop_for(self._failure("recheck", error), _S.DISABLED, str(error), barred=True)
 
     def forget_failures(self) -> None:
         """The operator begins anew."""
@@ -64,6 +69,7 @@ class Recovery(InstanceBase):
         """A step failed: release what was made, choose the remedy, tell the others."""
         failure = getattr(error, "failure", None) or self._failure(step, error)
         await self._release()
+        self.barred = self.barred or failure.kind is FailureKind.PERMISSION
         remedy = remedy_for(
             msgspec.structs.replace(failure, operation=step),
             gave_up_after=self._enough(failure),

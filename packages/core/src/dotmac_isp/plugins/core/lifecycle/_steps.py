@@ -9,7 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..dispatch import Failed, Member, Seat, next_request_id
-from ..errors import ConfigurationError, CredentialsRefused, DiscoveryError, NotReady, StepError
+from ..errors import (
+    ConfigurationError,
+    CredentialsRefused,
+    DiscoveryError,
+    NotReady,
+    PermissionDeniedError,
+    StepError,
+)
 from ..health import Breaker
 from ..model import PluginContext
 
@@ -24,6 +31,8 @@ _LOG: Final = logging.getLogger("dotmac.lifecycle")
 #: Steps have no breaker: their failures have remedies of their own.
 _NEVER: Final = 1 << 62
 _DRAIN_LOOK: Final = 0.01
+#: What is raised on purpose, with a remedy of its own: by the plugin, or by the place where it is to run.
+_PURPOSE: Final = (NotReady, CredentialsRefused, ConfigurationError, DiscoveryError, PermissionDeniedError)
 
 
 class StepRunner:
@@ -122,7 +131,7 @@ class StepRunner:
 
     def _error(self, step: str, failed: Failed) -> BaseException:
         cause = failed.cause
-        if isinstance(cause, (NotReady, CredentialsRefused, ConfigurationError, DiscoveryError)):
+        if isinstance(cause, _PURPOSE):
             return cause
         error = StepError(
             f"{self._member.ref}: {step} failed: {failed.failure.error_type}: {failed.failure.message}",

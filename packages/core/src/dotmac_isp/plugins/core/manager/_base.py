@@ -11,11 +11,13 @@ from ..dependencies import dependants, pip_name, plan
 from ..discovery import discover, load_settings_model
 from ..errors import ConfigurationError, DiscoveryError, InstanceNotFoundError, LifecycleError
 from ..health import Limits
+from ..hosting import IsolationFact
 from ..lifecycle import Instance
 from ..model import InstanceRef, PluginState, tenant_label, validate_tenant_id
 from ..secrets import InstanceSecrets
 from ..settings import Configuration, SecurityNeeds, resolve, state_home
 from ._inventory import nearest_plugin
+from ._place import choose_place
 from ._trust import Trust, permissions_of
 
 if TYPE_CHECKING:
@@ -155,6 +157,24 @@ class ManagerBase:
             user_id=user_id,
             roles=roles,
         )
+
+    def explain_isolation(
+        self, plugin_id: str, *, tenant_id: str | None = None, environment: str | None = None
+    ) -> list[IsolationFact]:
+        """Where the plugin runs for a tenant, what it may use and which guarantees it must have, each with who says so."""
+        plugin = self.installed(plugin_id)
+        ref, level = self._ref(plugin_id, tenant_id), plugin.manifest.security_level
+        policy = self._trust.isolation
+        rules = policy.rules(plugin_id, ref.tenant_id, level)
+        place = choose_place(plugin, rules, self.configuration.isolation(plugin_id, environment or self.environment))
+        facts = policy.explain(plugin_id, ref.tenant_id, level, plugin.manifest.hosting)
+        if not any(one.key == "mode" for one in facts):
+            facts.append(IsolationFact(key="mode", value=place.mode, source=place.why))
+        return sorted(facts, key=lambda one: (one.key != "mode", one.key))
+
+    def read_policy(self) -> None:
+        """Read the policy of a host that does not run, to explain it. Raises `ConfigurationError`."""
+        self._trust.load()
 
     @property
     def licences(self) -> LicenceBook:

@@ -7,13 +7,14 @@ import functools
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from ..discovery import code_folders, endpoints_of, files_of
 from ..errors import ConfigurationError, PermissionDeniedError
 from ..hosting import InlineHost
 from ..lifecycle import instance_folder
 from ..model import InstanceRef, SecurityLevel
+from ._place import Place, choose_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,30 +25,10 @@ if TYPE_CHECKING:
     from ..settings import Configuration
     from ._building import Building
 
-__all__ = ["Hosts", "Place", "choose_place"]
+__all__ = ["Hosts"]
 
 _LOG: Final = logging.getLogger("dotmac.host")
 _STRENGTHS: Final = ("none", "advisory", "enforced")
-
-
-class Place(NamedTuple):
-    """Where an instance runs, and who says so."""
-
-    mode: str
-    why: str
-
-
-def choose_place(plugin: InstalledPlugin, rules: IsolationRules, scenario: tuple[str, str] | None) -> Place:
-    """The first that says something wins: the policy, the deployment scenario, the manifest; else inline (docs/decisions/0005)."""
-    if isinstance(rules.mode, str):
-        return Place(rules.mode, "policy.toml")
-    if plugin.manifest.security_level is SecurityLevel.SYSTEM:
-        return Place("inline", "its security level is 'system'")
-    if scenario is not None:
-        return Place(*scenario)
-    if plugin.manifest.hosting.mode is not None:
-        return Place(plugin.manifest.hosting.mode, "its manifest")
-    return Place("inline", "nobody says otherwise")
 
 
 class Hosts:

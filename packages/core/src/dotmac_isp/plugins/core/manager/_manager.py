@@ -214,10 +214,13 @@ class PluginManager(ReloadOperations):
 
     async def _review(self, *, force: bool = False) -> None:
         """Look at policy and licences again; where they decide otherwise now, look at every instance, too."""
+        before = self._trust.isolation
         if not self._trust.refresh(self._house.audit, force=force):
             return
         self._house.gate.authoriser = self._trust.authoriser
         await asyncio.gather(*(self._recheck(instance) for instance in self._instances()))
+        if self._trust.isolation is not before:
+            await self._follow_isolation(before)
 
     async def _recheck(self, instance: Instance) -> None:
         """Stop the instance if it may not run any more; start it if it was stopped for this and may run again."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+import logging
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from ..discovery import changed_file, forget_modules
-from ..errors import DependencyError, PluginError
+from ..errors import DependencyError, PermissionDeniedError, PluginError
 from ..model import PluginState, tenant_label
 from ._bulk import BulkResult, in_bulk
 from ._settles import settles
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..discovery import InstalledPlugin
+    from ..hosting import IsolationPolicy
     from ..lifecycle import Instance, InstanceStatus
     from ..model import InstanceRef
 
 __all__ = ["InstallChange", "ReloadOperations"]
 
+_LOG: Final = logging.getLogger("dotmac.host")
 _S = PluginState
 #: An instance in one of these has nothing that could be replaced.
 _NOT_THERE = frozenset({_S.CREATED, _S.DISABLED, _S.UNLOADED})
@@ -147,6 +150,21 @@ class ReloadOperations(TenantOperations):
         return changes
 
     # inside
+
+    async def _follow_isolation(self, before: IsolationPolicy) -> None:
+        """The policy says otherwise about where instances run: make those anew whom this concerns; what it refuses is stopped."""
+        after = self._trust.isolation
+        for one in self._instances():
+            asked = (one.ref.plugin_id, one.ref.tenant_id, one.plugin.manifest.security_level)
+            same = before.rules(*asked) == after.rules(*asked) and before.given == after.given
+            if same or not one.loaded:
+                continue
+            try:
+                await self.reload_plugin(one.ref.plugin_id, tenant_id=one.ref.tenant_id, reason="the policy changed")
+            except Exception as error:  # noqa: BLE001 - its state or its notes say it; the others are looked at all the same
+                if isinstance(error.__cause__, PermissionDeniedError):
+                    await one.bar(error.__cause__)
+                _LOG.warning("%s does not follow the policy: %s", one.ref, error)
 
     def _instances_of(self, plugin_id: str) -> list[Instance]:
         return [one for one in self._instances() if one.ref.plugin_id == plugin_id and one.state not in _NOT_THERE]

@@ -53,6 +53,7 @@ class Trust:
         self._signed: SignedLicences | None = None
         self._isolation = IsolationPolicy()
         self._isolation_of: object = None
+        self._isolation_trouble: str | None = None
 
     def load(self) -> None:
         """Read the policy as the host starts. Raises `ConfigurationError`."""
@@ -70,7 +71,9 @@ class Trust:
             self._isolation_of = policy
             try:
                 self._isolation = read_isolation(policy.other, policy.path)
+                self._isolation_trouble = None
             except ConfigurationError as error:
+                self._isolation_trouble = str(error)
                 _LOG.error("what was in force before about isolation stays in force: %s", error)
         return self._isolation
 
@@ -138,6 +141,9 @@ class Trust:
         """What the operator should know about the policy and the licences."""
         for text in self._signed.problems() if self._signed is not None else ():
             yield _problem(text, None, "warning")
+        if self._isolation_trouble is not None:
+            text = f"what was in force before about isolation stays in force: {self._isolation_trouble}"
+            yield _problem(text, None, "error")
         if self._keeper.trouble is not None:
             yield _problem(f"the policy that was in force before stays in force: {self._keeper.trouble}", None, "error")
         policy = self._keeper.policy
