@@ -49,17 +49,18 @@ class CellPlan(msgspec.Struct, frozen=True, kw_only=True):
 class PlainCell:
     """A process of its own, and nothing around it."""
 
-    plan: Any = None
-
     def __init__(self, wanted: CellPlan, judged: Callable[[dict[str, Any]], None]) -> None:
         self.wanted: Final = wanted
         self._judged: Final = judged
 
-    async def open(self) -> socket.socket:
-        """Make what must be there before the fork; gives the process's end of the line to the broker."""
-        ours, theirs = socket.socketpair()
-        ours.close()
-        return theirs
+    def line(self) -> tuple[socket.socket, socket.socket]:
+        """The line to the broker: this side's and the process's end."""
+        return socket.socketpair()
+
+    async def open(self, line: socket.socket) -> Any:
+        """Make what must be there before the process is let go; gives the plan by which it locks itself down."""
+        line.close()
+        return None
 
     async def adopt(self, pid: int) -> None:
         """The process is there, and waits."""
@@ -111,25 +112,28 @@ class JailCell(PlainCell):
         self._decided: Final = decided
         self._cell: Cell | None = None
         self._broker: Broker | None = None
-        self._line: socket.socket | None = None
         self._held: dict[str, Any] = {}
 
-    async def open(self) -> socket.socket:
-        from ..jail import Broker, Cell, egress_pair  # noqa: PLC0415 - Linux only
+    def line(self) -> tuple[socket.socket, socket.socket]:
+        from ..jail import egress_pair  # noqa: PLC0415 - Linux only
+
+        return egress_pair()
+
+    async def open(self, line: socket.socket) -> Any:
+        from ..jail import Broker, Cell  # noqa: PLC0415 - Linux only
 
         # Folders and control groups: quick, but not always.
         self._cell = cell = await asyncio.to_thread(Cell, _jail_plan(self.wanted), self.wanted.home)
-        self.plan = to_plain(cell.plan)
-        ours, theirs = egress_pair()
-        self._broker = Broker(cell.plan, ours, decided=self._decided)
+        self._broker = Broker(cell.plan, line, decided=self._decided)
         patterns = {host for host, _, kind in self.wanted.ways_out if kind == "kafka"}
         if patterns:
             self._broker.allow_advertised(*sorted(patterns), *self.wanted.kafka_hosts)
-        return theirs
+        return to_plain(cell.plan)
 
     async def adopt(self, pid: int) -> None:
         assert self._cell is not None  # noqa: S101 - open comes first
-        self._cell.adopt(pid)
+        # The kernel waits for other processors before it moves a process between control groups: milliseconds, or many.
+        await asyncio.to_thread(self._cell.adopt, pid)
 
     async def judge(self, report: Any) -> None:
         from ..jail import ChildReport  # noqa: PLC0415 - Linux only

@@ -9,9 +9,9 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import LifecycleError, ProcessEndedError
-from ._codec import to_plain
+from ._codec import encode, to_plain
 from ._identity import check_same
-from ._link import FrameError
+from ._link import FrameError, framed
 from ._peer import Peer
 from ._sync import answer
 
@@ -105,15 +105,11 @@ class JailedProcess:
 
     async def start(self, zygote: Zygote, *, preload: tuple[str, ...] = ()) -> Any:
         """Fork it, and let it go once it is confined from outside. Gives what it says it achieved inside."""
-        its_egress = await self._cell.open()
         calls, its_calls = socket.socketpair()
         questions, its_questions = socket.socketpair()
+        egress, its_egress = self._cell.line()
         try:
-            theirs = (its_calls, its_questions, its_egress)
-            self._forked = await zygote.fork(self._bundle.identity, self._cell.plan, theirs, preload=preload)
-            self._forked.ended.add_done_callback(self._process_ended)
-            await self._cell.adopt(self._forked.pid)
-            calls.send(b"g")
+            await self._fork(zygote, (its_calls, its_questions, its_egress), egress, calls, preload)
             await self.peer.connect(calls)
             self._line = await answer(questions, {"count_licensed": self._service.count_licensed})
             report = await self._hello
@@ -123,6 +119,26 @@ class JailedProcess:
             raise
         self._watch = self._loop.call_later(self._bundle.beat, self._look)
         return report
+
+    async def _fork(
+        self,
+        zygote: Zygote,
+        theirs: tuple[socket.socket, ...],
+        egress: socket.socket,
+        calls: socket.socket,
+        preload: tuple[str, ...],
+    ) -> None:
+        """Fork it and make its cell at the same time; it is told its plan, and begins, when it is in the cell."""
+        forking = asyncio.ensure_future(zygote.fork(self._bundle.identity, theirs, preload=preload))
+        try:
+            plan = await self._cell.open(egress)
+            forked = self._forked = await forking
+        except BaseException:
+            forking.cancel()
+            raise
+        forked.ended.add_done_callback(self._process_ended)
+        await self._cell.adopt(forked.pid)
+        calls.send(framed(encode(plan)))
 
     async def close(self) -> None:
         """Let it go, and see to it that it is gone. Always ends."""

@@ -84,7 +84,7 @@ class Zygote:
         return self._unfit
 
     async def fork(
-        self, identity: Identity, plan: Any, sockets: tuple[socket.socket, ...], *, preload: Iterable[str] = ()
+        self, identity: Identity, sockets: tuple[socket.socket, ...], *, preload: Iterable[str] = ()
     ) -> Forked:
         """A new process that waits for its "go". The sockets are closed here: they are the process's ends.
 
@@ -93,7 +93,7 @@ class Zygote:
         try:
             await self._started()
             await self._warmed(preload)
-            order = {"do": "fork", "identity": msgspec.to_builtins(identity), "plan": plan, "path": _path()}
+            order = {"do": "fork", "identity": msgspec.to_builtins(identity), "path": _path()}
             async with self._turns:
                 pid: int = await self._ask(order, [one.fileno() for one in sockets])
         finally:

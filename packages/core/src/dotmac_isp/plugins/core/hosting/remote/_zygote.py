@@ -74,21 +74,9 @@ class _Zygote:
 
     def _hear(self) -> tuple[dict[str, Any], list[int]]:
         data, descriptors, _, _ = socket.recv_fds(self._control, _HEADER.size, _DESCRIPTORS)
-        data += self._read(_HEADER.size - len(data))
-        (length,) = _HEADER.unpack(data)
-        if length > _LARGEST:
-            raise EOFError("the host says too much")
-        order: dict[str, Any] = decode(self._read(length))
+        data += _read(self._control, _HEADER.size - len(data))
+        order: dict[str, Any] = decode(_rest(self._control, data))
         return order, descriptors
-
-    def _read(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            part = self._control.recv(length - len(data))
-            if not part:
-                raise EOFError("the host is gone")
-            data += part
-        return data
 
     def _say(self, message: dict[str, Any]) -> None:
         data = encode(message)
@@ -130,11 +118,12 @@ class _Zygote:
                 sock.close()
             calls, questions, egress = (socket.socket(fileno=descriptor) for descriptor in descriptors)
             _child.take_path(order["path"])
-            if calls.recv(1) != b"g":
-                os._exit(0)  # the host gave up before it was time
-            confinement = self._confinement.lock_down(order["plan"], egress)
+            plan = decode(_message(calls))  # the host's "go"
+            confinement = self._confinement.lock_down(plan, egress)
             identity = msgspec.convert(order["identity"], Identity)
             _child.run_instance(identity, (calls, questions), confinement)
+        except EOFError:
+            os._exit(0)  # the host gave up before it was time
         except BaseException:  # noqa: BLE001 - nothing of the zygote may go on in the child
             sys.excepthook(*sys.exc_info())
         finally:
@@ -147,6 +136,28 @@ class _Zygote:
         for pid, status in _ended():
             self._children.discard(pid)
             self._say({"ended": pid, "status": status})
+
+
+def _message(sock: socket.socket) -> bytes:
+    """One whole message. Raises `EOFError` when there comes none."""
+    return _rest(sock, _read(sock, _HEADER.size))
+
+
+def _rest(sock: socket.socket, header: bytes) -> bytes:
+    (length,) = _HEADER.unpack(header)
+    if length > _LARGEST:
+        raise EOFError("the host says too much")
+    return _read(sock, length)
+
+
+def _read(sock: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = sock.recv(length - len(data))
+        if not part:
+            raise EOFError("the host is gone")
+        data += part
+    return data
 
 
 def _ended() -> Iterator[tuple[int, int]]:
