@@ -26,7 +26,6 @@ _EMPTY: Final = msgspec.Raw(b"{}")
 #: So many brackets at the most cannot be nested too deep.
 _BRACKETS: Final = 15
 _TIME_TEXT: Final = 24
-_SECONDS: Final = 60
 
 
 class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -50,13 +49,13 @@ class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     properties: msgspec.Raw = _EMPTY
 
 
-#: Shows the shapes of numbers: digits as 0, an exponent as e.
+#: Shows the shapes of properties: digits as 0, an exponent as e, what opens a level as {.
 _SHAPE: Final = bytes(
-    ord("0") if chr(byte).isascii() and chr(byte).isdigit() else ord("e") if byte in b"eE" else ord(" ")
+    ord("0") if byte in b"0123456789" else ord("e") if byte in b"eE" else ord("{") if byte in b"{[" else ord(" ")
     for byte in range(256)
 )
 #: A number of such a shape may be larger than any that there is.
-_LARGE: Final = (b"0e000", b"0" * 19)
+_LARGE: Final = b"0e000"
 _DECODER: Final = msgspec.json.Decoder(list[WireEvent])
 
 
@@ -74,29 +73,49 @@ def wire_events(body: bytes) -> list[WireEvent] | None:
 
 
 def _sound(event: WireEvent) -> bool:
-    told = event.properties
-    raw = bytes(told)
-    if raw[:1] != b"{" or len(raw) > MAX_PROPERTIES_BYTES or raw.count(b"{") + raw.count(b"[") > _BRACKETS:
+    raw = bytes(event.properties)
+    shape = raw.translate(_SHAPE, b"+")
+    if raw[:1] != b"{" or len(raw) > MAX_PROPERTIES_BYTES or shape.count(b"{") > _BRACKETS:
         return False
-    if b"\\u" in raw or any(shape in raw.translate(_SHAPE, b"+") for shape in _LARGE):
+    if b"\\u" in raw or _LARGE in shape or event.amount or event.currency:
         return False
-    texts = f"{event.event_id}{event.event_name}{event.event_type}{event.user_id}{event.customer_id}{event.session_id}"
-    more = f"{event.correlation_id}{event.device_id}{event.source}{''.join(event.tags)}"
-    trimmed = event.event_id.strip() == event.event_id and event.event_name.strip() == event.event_name
-    return texts.isprintable() and more.isprintable() and trimmed and not event.amount and _is_time(event.timestamp)
+    texts = (
+        f"{event.event_id}{event.event_name}{event.event_type}{event.user_id}{event.customer_id}{event.session_id}"
+        f"{event.correlation_id}{event.device_id}{event.source}"
+    )
+    if event.tags:
+        texts += "".join(event.tags)
+    if not texts.isprintable() or " " in texts:
+        return texts.isprintable() and _trimmed(event) and _is_time(event.timestamp)
+    return _is_time(event.timestamp)
+
+
+def _trimmed(event: WireEvent) -> bool:
+    return all(
+        text.strip() == text for text in (event.event_id, event.event_name, event.event_type, *event.tags)
+    ) and all(
+        text.strip() == text
+        for text in (
+            event.user_id,
+            event.customer_id,
+            event.session_id,
+            event.correlation_id,
+            event.device_id,
+            event.source,
+        )
+    )
 
 
 def _is_time(text: str) -> bool:
-    if len(text) != _TIME_TEXT or text[16] != ":" or text[19] != "." or text[23] != "Z":
+    if len(text) != _TIME_TEXT or text[19] != "." or text[23] != "Z":
         return False
-    seconds, millis = text[17:19], text[20:23]
-    digits = seconds.isascii() and seconds.isdigit() and millis.isascii() and millis.isdigit()
-    return digits and int(seconds) < _SECONDS and _is_minute(text[:16])
+    millis = text[20:23]
+    return millis.isascii() and millis.isdigit() and _is_second(text[:19])
 
 
-@functools.lru_cache(maxsize=1024)
-def _is_minute(text: str) -> bool:
+@functools.lru_cache(maxsize=4096)
+def _is_second(text: str) -> bool:
     try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%dT%H:%M") == text
+        return datetime.fromisoformat(text).strftime("%Y-%m-%dT%H:%M:%S") == text
     except ValueError:
         return False
