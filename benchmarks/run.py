@@ -33,6 +33,7 @@ NAMES = (
     "voltha_services",
     "jail",
     "jailed_tenants",
+    "reload",
 )
 _HEADINGS = ("what", "ours", "other", "ratio", "middle half", "goal", "verdict")
 

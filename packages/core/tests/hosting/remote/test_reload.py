@@ -1,0 +1,82 @@
+"""Reload across the border: a new process takes over from the old, with its state, its settings and its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dotmac_isp.plugins.core import PluginState
+from dotmac_isp.plugins.core.errors import ReloadError
+
+if TYPE_CHECKING:
+    from dotmac_isp.plugins.core import PluginManager
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="instances are jailed on Linux")
+
+BODY = """
+async def initialize(self):
+    self.seen = []
+
+async def activate(self):
+    self.port = self.api.settings.port
+    if self.port == 13:
+        raise OSError("13 is no port")
+
+async def note(self, what):
+    await asyncio.sleep(0.02)
+    self.seen.append(what)
+    return len(self.seen)
+
+async def where(self):
+    return self.port, self.api.settings.port
+
+async def hand_over_state(self):
+    return {"seen": self.seen}
+
+async def take_over_state(self, state):
+    self.seen = state["seen"]
+"""
+SETTINGS = "class S(PluginSettings):\n    port: int = 1\n"
+
+
+@pytest.fixture
+async def one(jails: PluginManager, jailed: Any) -> PluginManager:
+    jailed("one", BODY, module=SETTINGS, manifest='settings = "vendor_one:S"\n')
+    await jails.start_plugin("one", tenant_id="t")
+    return jails
+
+
+def pid(host: PluginManager) -> int:
+    found: int = host.status("one", tenant_id="t").isolation["pid"]
+    return found
+
+
+async def test_state_and_calls_move_to_the_new_process_and_none_is_lost(one: PluginManager) -> None:
+    note = one.get("one", tenant_id="t").note
+    before = pid(one)
+    calls = []
+    for round_ in range(3):
+        for number in range(20):
+            calls.append(asyncio.create_task(note(f"{round_}.{number}")))
+            await asyncio.sleep(0.002)
+        await one.reload_plugin("one", tenant_id="t")
+    assert sorted(await asyncio.gather(*calls)) == list(range(1, 61)), "nothing was lost or doubled"
+    assert pid(one) != before
+
+
+async def test_settings_that_cannot_change_in_place_start_another_process_and_wrong_ones_leave_the_old(
+    one: PluginManager,
+) -> None:
+    before = pid(one)
+    await one.configure("one", {"port": 2}, tenant_id="t")
+    after = pid(one)
+    assert after != before
+    assert await one.get("one", tenant_id="t").where() == (2, 2)
+    with pytest.raises(ReloadError, match="13 is no port"):
+        await one.configure("one", {"port": 13}, tenant_id="t")
+    assert pid(one) == after
+    assert await one.get("one", tenant_id="t").where() == (2, 2)
+    assert one.status("one", tenant_id="t").state is PluginState.ACTIVE
