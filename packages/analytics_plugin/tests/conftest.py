@@ -7,10 +7,13 @@ import importlib.util
 import itertools
 import json
 import logging
+import os
+import secrets
 import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -21,6 +24,7 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin._wire import tenant_k
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -78,13 +82,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """With ANALYTICS_TEST_CLICKHOUSE (`clickhouse://user:password@host:8123`), a database of this run's own on that server; else empty.
+
+    The collectors of `server` and `bench` then store there, so that the same tests run against a real ClickHouse.
+    """
+    url = os.environ.get("ANALYTICS_TEST_CLICKHOUSE", "")
+    if not url:
+        yield ""
+        return
+    import clickhouse_connect
+
+    parts = urlsplit(url)
+    options = {**parse_connection(url).options, "database": "default"}
+    name = f"dotmac_test_{secrets.token_hex(6)}"
+    client = clickhouse_connect.get_client(**options)
+    cluster = parse_connection(url).layout.everywhere
+    client.command(f"CREATE DATABASE {name}{cluster}")
+    yield urlunsplit(parts._replace(path=f"/{name}"))
+    client.command(f"DROP DATABASE {name}{cluster}")
+    client.close()
+
+
 class Bench:
     """A folder with one collector and as many plugin instances as a test wants."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, database: str = "") -> None:
         self.folder = folder
         self.port = port
-        self.service = CollectorService(host="127.0.0.1", port=port, data_dir=folder)
+        self.service = CollectorService(host="127.0.0.1", port=port, data_dir=folder, database=database)
         self.plugins: list[AnalyticsEventsPlugin] = []
 
     def instance(self, tenant: str | None = "tenant_a", key: str = "", **settings: Any) -> AnalyticsEventsPlugin:
@@ -131,8 +158,8 @@ def port() -> int:
 
 
 @pytest.fixture
-async def bench(engine: None, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path, free_port())
+async def bench(engine: None, tmp_path: Path, database: str) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path, free_port(), database)
     await made.service.start()
     yield made
     await made.close()
@@ -147,14 +174,15 @@ class Server(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Server]:
     """One collector for all tests that do it no harm; each brings tenants of its own."""
     for name in ("chdb", "clickhouse_connect"):
         pytest.importorskip(name, reason="the embedded engine is not installed (extra 'embedded')")
     folder = tmp_path_factory.mktemp("collector")
     module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
     command = [sys.executable, "-m", module, "serve", "--with-parent", "--port", "0", "--data", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    environment = {**os.environ, **({"ANALYTICS_DB_CONNECTION": database} if database else {})}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         made = Server(json.loads(process.stdout.readline())["port"], Meta(folder), folder)
         yield made

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CollectorService"]
 
 _log: Final = logging.getLogger(__name__)
+_DATABASE: Final = "ANALYTICS_DB_CONNECTION"
 _API_KEY: Final = "analytics-api-key"
 _OWNER: Final = "host"
 _START_SECONDS: Final = 120.0
@@ -43,10 +44,12 @@ class CollectorService(HostService):
 
     name = "analytics collector"
 
-    def __init__(self, *, host: str, port: int, data_dir: Path) -> None:
+    def __init__(self, *, host: str, port: int, data_dir: Path, database: str = "") -> None:
         self.host = host
         self.port = port
         self._folder = data_dir / "collector"
+        #: The connection to a ClickHouse server; empty: the collector has an engine of its own.
+        self._database = database
         self._process: asyncio.subprocess.Process | None = None
         #: It was stopped and not started again.
         self.stopped = False
@@ -106,7 +109,7 @@ class CollectorService(HostService):
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env=child_environment(),
+                env={**child_environment(), **({_DATABASE: self._database} if self._database else {})},
             )
         try:
             async with asyncio.timeout(_START_SECONDS):
