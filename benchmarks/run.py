@@ -30,6 +30,7 @@ NAMES = (
     "analytics_store",
     "analytics_track",
     "analytics_deletion",
+    "voltha_devices",
     "voltha_services",
     "jail",
     "jailed_tenants",

@@ -48,7 +48,7 @@ _LOCKED_REASON: Final = "omci-admin-lock"
 _SHOWN: Final = 10
 
 
-class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One OLT or ONU. States are VOLTHA's names; `pon` and `onu_id` are -1 for an OLT."""
 
     id: str
@@ -147,22 +147,38 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def from_proto(device: Any) -> DeviceView:
-    """The view of a `device.Device`."""
-    is_olt = bool(device.root)
+    """The view of a `device.Device`. Made by the thousand: attributes of a message cost most, so each is read once."""
+    if device.root:
+        return DeviceView(
+            id=device.id,
+            is_olt=True,
+            device_type=device.type,
+            serial=device.serial_number,
+            parent_id=device.parent_id,
+            host_and_port=device.host_and_port,
+            mac_address=device.mac_address,
+            admin=_name(_ADMIN, device.admin_state),
+            oper=_name(_OPER, device.oper_status),
+            connect=_name(_CONNECT, device.connect_status),
+            reason=device.reason,
+            vendor=device.vendor,
+            model=device.model,
+            hardware_version=device.hardware_version,
+            firmware_version=device.firmware_version,
+        )
+    place = device.proxy_address
     return DeviceView(
         id=device.id,
-        is_olt=is_olt,
+        is_olt=False,
         device_type=device.type,
         serial=device.serial_number,
         parent_id=device.parent_id,
-        host_and_port=device.host_and_port,
-        mac_address=device.mac_address,
         admin=_name(_ADMIN, device.admin_state),
         oper=_name(_OPER, device.oper_status),
         connect=_name(_CONNECT, device.connect_status),
         reason=device.reason,
-        pon=-1 if is_olt else device.proxy_address.channel_id,
-        onu_id=-1 if is_olt else device.proxy_address.onu_id,
+        pon=place.channel_id,
+        onu_id=place.onu_id,
         vendor=device.vendor,
         model=device.model,
         hardware_version=device.hardware_version,

@@ -27,6 +27,8 @@ __all__ = ["Monitor"]
 
 _SOON: Final = 0.25
 _GROWTH: Final = 1.5
+#: So many times as long as a look took nothing is looked at.
+_REST: Final = 10
 #: Events that wait for slow listeners; the oldest are dropped beyond it.
 _QUEUE: Final = 10_000
 
@@ -84,13 +86,14 @@ class Monitor:
             tasks.create_task(self._relay_all())
 
     async def _watch(self) -> None:
-        looked = 0.0
+        rested = 0.0
         while True:
             await self._wait(self._pause)
-            # Events come by the thousand; the list is asked for four times a second at most.
-            await asyncio.sleep(max(looked + _SOON - time.monotonic(), 0))
-            looked = time.monotonic()
+            # Events come by the thousand; the list is asked for four times a second at most, and long ones less often.
+            await asyncio.sleep(max(rested - time.monotonic(), 0))
+            began = time.monotonic()
             await self._compare()
+            rested = began + max(_SOON, _REST * (time.monotonic() - began))
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

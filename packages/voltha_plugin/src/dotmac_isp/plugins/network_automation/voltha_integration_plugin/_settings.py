@@ -109,6 +109,12 @@ class VolthaSettings(PluginSettings):
         pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$",
         description="Kafka brokers of VOLTHA's events, host:port[,host:port]; without them devices are only polled",
     )
+    kafka_fetch_wait: float = Field(
+        default=0.5,
+        gt=0,
+        le=30,
+        description="How long a question for events waits at a Kafka broker that has none; brokers answer at once when some come",
+    )
     metric_values: tuple[str, ...] = Field(
         default=(), description="Further values that collect_metrics asks named devices for, by voltctl's names"
     )

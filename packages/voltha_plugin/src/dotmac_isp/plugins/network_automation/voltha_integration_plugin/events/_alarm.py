@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Alarm", "alarm_event", "once_event", "opened", "reported_once"]
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One alarm of one device, raised or cleared. Times are Unix seconds; `stamp` orders its events."""
 
     key: str

@@ -35,7 +35,7 @@ _ENDED_BY_ACTIVATION: Final = frozenset(
 _REMEMBERED: Final = 20_000
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """What a notice changed. `told`: other plugins hear of it; a flapping alarm changes in silence."""
 
     what: Literal["raised", "cleared", "flapping", "changed"]

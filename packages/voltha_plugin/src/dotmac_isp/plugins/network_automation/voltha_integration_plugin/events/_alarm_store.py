@@ -1,4 +1,8 @@
-"""Alarms on disk: the raised ones by OLT port, so that a storm writes few documents, and a bounded history in chunks."""
+"""Alarms on disk: the raised ones by OLT port, so that a storm writes few documents, and a bounded history in chunks.
+
+A document holds its alarms as one JSON text: in a storm thousands of them are written a second, and looking through their every value
+would cost more than all the rest.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import msgspec
 from ._alarm import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from dotmac_isp.plugins.core.api import Document, Storage
 
@@ -24,7 +28,7 @@ __all__ = ["AlarmStore"]
 _ACTIVE: Final = "alarm/active/"
 _HISTORY: Final = "alarm/history/"
 _PAGE: Final = 500
-_CHUNK: Final = 200
+_CHUNK: Final = 500
 
 
 class AlarmStore:
@@ -32,21 +36,21 @@ class AlarmStore:
 
     def __init__(self, storage: Storage) -> None:
         self._storage: Final = storage
-        self._active: dict[str, dict[str, Any]] = {}
+        self._active: dict[str, dict[str, Alarm | None]] = {}
         self._place: Final[dict[str, str]] = {}
-        self._history: list[Any] = []
+        self._history: list[Alarm] = []
         self._chunks: Final[deque[tuple[str, int]]] = deque()
 
     async def load(self) -> list[Alarm]:
         """The alarms that were raised when this was written last."""
         found: dict[str, Alarm] = {}
         async for document in self._documents(_ACTIVE):
-            for alarm in msgspec.convert(list(document.value["alarms"].values()), list[Alarm]):
+            for alarm in msgspec.json.decode(document.value["alarms"], type=dict[str, Alarm]).values():
                 self._place[alarm.key] = document.key
                 found[alarm.key] = alarm
         self._chunks.clear()
         async for document in self._documents(_HISTORY):
-            self._chunks.append((document.key, len(document.value["entries"])))
+            self._chunks.append((document.key, document.value["count"]))
         return list(found.values())
 
     def note(self, transition: Transition) -> None:
@@ -61,11 +65,11 @@ class AlarmStore:
             self.note_once(alarm)
         else:
             self._place[alarm.key] = place
-            self._active.setdefault(place, {})[alarm.key] = msgspec.to_builtins(alarm)
+            self._active.setdefault(place, {})[alarm.key] = alarm
 
     def note_once(self, alarm: Alarm) -> None:
         """Remember what is over already."""
-        self._history.append(msgspec.to_builtins(alarm))
+        self._history.append(alarm)
 
     async def flush(self, limit: int) -> None:
         """Write what waits, and drop the oldest entries of a history longer than `limit`."""
@@ -77,7 +81,7 @@ class AlarmStore:
         while self._history:
             entries = self._history[:_CHUNK]
             key = f"{_HISTORY}{time.time_ns() // 1000:020d}-{uuid.uuid4().hex[:8]}"
-            await self._storage.put(key, {"entries": entries})
+            await self._storage.put(key, {"count": len(entries), "entries": msgspec.json.encode(entries).decode()})
             del self._history[: len(entries)]
             self._chunks.append((key, len(entries)))
         total = sum(count for _, count in self._chunks)
@@ -92,7 +96,7 @@ class AlarmStore:
         return [
             alarm
             async for document in self._documents(_HISTORY)
-            for alarm in msgspec.convert(document.value["entries"], list[Alarm])
+            for alarm in msgspec.json.decode(document.value["entries"], type=list[Alarm])
         ]
 
     async def _documents(self, prefix: str) -> AsyncIterator[Document]:
@@ -103,6 +107,9 @@ class AlarmStore:
             after = page[-1].key
 
 
-def _merge(changes: dict[str, Any], value: Any) -> dict[str, Any]:
-    alarms = {**({} if value is None else value["alarms"]), **changes}
-    return {"alarms": {key: alarm for key, alarm in alarms.items() if alarm is not None}}
+def _merge(changes: Mapping[str, Alarm | None], value: Any) -> dict[str, Any]:
+    alarms: dict[str, Any] = {}
+    if value is not None:
+        alarms = msgspec.json.decode(value["alarms"], type=dict[str, msgspec.Raw])
+    merged = {key: alarm for key, alarm in {**alarms, **changes}.items() if alarm is not None}
+    return {"alarms": msgspec.json.encode(merged).decode()}

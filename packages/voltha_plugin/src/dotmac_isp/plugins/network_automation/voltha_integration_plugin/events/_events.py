@@ -18,7 +18,7 @@ from ._alarm_book import AlarmBook
 from ._alarm_store import AlarmStore
 from ._messages import MalformedEventError, VolthaEvent, decode
 from ._network import Network
-from ._notice import is_known, normalise
+from ._notice import is_listed, normalise, subject_of
 from ._polled import polled_notices
 from ._severity import severity_of
 
@@ -97,6 +97,7 @@ class Events:
             f"dotmac-voltha/{self._api.tenant_id or 'system'}/{settings.voltha_host}:{settings.voltha_port}",
             take=self.take,
             checkpoint=self.checkpoint,
+            fetch_wait=settings.kafka_fetch_wait,
             logger=self._api.logger,
         )
 
@@ -162,11 +163,12 @@ class Events:
     async def _take_event(self, event: VolthaEvent) -> None:
         if self._is_repeat(event.id):
             return
-        if not is_known(event, self._network):
-            await self._relist_devices()
+        subject = subject_of(event, self._network)
+        if not is_listed(subject, self._network) and await self._relist_devices():
+            subject = subject_of(event, self._network)
         settings = self._settings
         severity = severity_of(event.stem, settings.alarm_severities)
-        notice = normalise(event, self._network, severity)
+        notice = normalise(event, self._network, severity, subject)
         now = time.time()
         changes = self.book.take(
             notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
@@ -210,15 +212,18 @@ class Events:
         if devices is not self._source:
             self._source, self._network = devices, Network(devices)
 
-    async def _relist_devices(self) -> None:
+    async def _relist_devices(self) -> bool:
+        """Whether the devices were listed anew; not more often than once a second."""
         now = time.monotonic()
         if now - self._relisted_at < _RELIST_AFTER:
-            return
+            return False
         self._relisted_at = now
         try:
             self._network = Network(await self._relist())
         except VolthaError as error:
             self._api.logger.debug("devices cannot be listed for an event: %s", error)
+            return False
+        return True
 
     async def checkpoint(self) -> None:
         """End flaps that are over and write what changed. A store that refuses gets it at the next checkpoint."""

@@ -31,7 +31,10 @@ _STOP_GRACE: Final = 3.0
 
 
 class EventReader:
-    """Reads values of records and gives them to `take`, then calls `checkpoint` at least every half second."""
+    """Reads values of records and gives them to `take`, then calls `checkpoint` at least every half second.
+
+    A group that was never there begins with what comes from now on, or with all that the topic has.
+    """
 
     def __init__(
         self,
@@ -41,7 +44,11 @@ class EventReader:
         take: Callable[[Sequence[bytes | None]], Awaitable[None]],
         checkpoint: Callable[[], Awaitable[None]],
         logger: logging.LoggerAdapter[logging.Logger],
+        fetch_wait: float = 0.5,
+        new_group_from: Literal["latest", "earliest"] = "latest",
     ) -> None:
+        self._new_group_from: Final = new_group_from
+        self._fetch_wait: Final = fetch_wait
         self.bootstrap: Final = bootstrap
         self._group: Final = group
         self._take: Final = take
@@ -80,7 +87,8 @@ class EventReader:
             client_id="dotmac-voltha",
             group_id=self._group,
             enable_auto_commit=False,
-            auto_offset_reset="latest",
+            auto_offset_reset=self._new_group_from,
+            fetch_max_wait_ms=max(round(self._fetch_wait * 1000), 1),
             metadata_max_age_ms=10_000,
             request_timeout_ms=10_000,
             retry_backoff_ms=500,

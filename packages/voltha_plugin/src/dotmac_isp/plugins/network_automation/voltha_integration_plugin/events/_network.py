@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .._device import DeviceView
 
 __all__ = ["Network"]
+
+T = TypeVar("T")
 
 
 class Network:
@@ -23,6 +25,15 @@ class Network:
         self._by_place: Final = {
             (device.parent_id, device.pon, device.onu_id): device for device in self.devices if not device.is_olt
         }
+
+        self._known: Final[dict[str, Any]] = {}
+
+    def remember(self, device: DeviceView, make: Callable[[DeviceView, Network], T]) -> T:
+        """What was made of a device before, for as long as this list of devices holds."""
+        found: T | None = self._known.get(device.id)
+        if found is None:
+            found = self._known[device.id] = make(device, self)
+        return found
 
     def find(self, name: str) -> DeviceView | None:
         """The device with this id or serial number; an id wins."""

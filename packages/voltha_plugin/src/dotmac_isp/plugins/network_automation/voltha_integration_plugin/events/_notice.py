@@ -6,6 +6,7 @@ The OLT adapter speaks of an ONU by OLT id, PON and number, the ONU adapter by t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from ._messages import VolthaEvent
     from ._network import Network
 
-__all__ = ["Notice", "Subject", "is_known", "normalise", "port_of"]
+__all__ = ["Notice", "Subject", "is_listed", "normalise", "port_of", "subject_of"]
 
 _PON_FIRST: Final = 0x20000000  # the port number of PON 0 (section 1.1)
 _NNI_FIRST: Final = 0x100000  # the number by which alarms call NNI 0 (recording 07)
 _NNI_INTERFACE: Final = 0x20100000  # the same NNI as an interface id (recording 07)
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What an event is about: an ONU (`serial`, `onu_id`), a port of an OLT (`port`: `pon-0`, `nni-0`), or the OLT."""
 
     olt_id: str = ""
@@ -34,7 +35,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     port: str = ""
     onu_id: int = -1
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What stays the same from raise to clear, and from adapter to adapter."""
         if self.serial or self.onu_id >= 0:
@@ -42,7 +43,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         return f"olt/{self.olt_id}/{self.port}"
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A normalised event. `key` names the alarm; `reporter` is the adapter's view (`olt`, `onu`)."""
 
     event_id: str
@@ -56,7 +57,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     context: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{self.stem}/{self.subject.key}"
 
@@ -65,13 +66,13 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         return self.stamp[1] / 1e9
 
 
-def normalise(event: VolthaEvent, network: Network, severity: str) -> Notice:
-    """The notice of an event, with what the network knows of its device filled in."""
+def normalise(event: VolthaEvent, network: Network, severity: str, subject: Subject | None = None) -> Notice:
+    """The notice of an event, with what the network knows of its device filled in (`subject`: that was looked up already)."""
     return Notice(
         event_id=event.id,
         stem=event.stem,
         action=event.action,
-        subject=_subject(event, network),
+        subject=subject or subject_of(event, network),
         severity=severity,
         stamp=event.stamp,
         reporter="onu" if "onu-serial-number" in event.context else "olt",
@@ -81,29 +82,31 @@ def normalise(event: VolthaEvent, network: Network, severity: str) -> Notice:
     )
 
 
-def is_known(event: VolthaEvent, network: Network) -> bool:
+def is_listed(subject: Subject, network: Network) -> bool:
     """Whether the device that an event speaks of is in the network as far as we listed it."""
-    subject = _subject(event, network)
     return network.find(subject.device_id) is not None
 
 
-def _subject(event: VolthaEvent, network: Network) -> Subject:
-    onu = _listed_onu(event, network)
-    if onu is not None:
-        olt = network.find(onu.parent_id)
-        return Subject(
-            olt_id=onu.parent_id,
-            olt_serial=olt.serial if olt else "",
-            device_id=onu.id,
-            serial=onu.serial,
-            port=f"pon-{onu.pon}",
-            onu_id=onu.onu_id,
-        )
+def subject_of(event: VolthaEvent, network: Network) -> Subject:
+    """What an event is about, by the names that stay."""
     if _is_about_onu(event):
-        return _unlisted_onu(event, network)
+        onu = _listed_onu(event, network)
+        return _unlisted_onu(event, network) if onu is None else network.remember(onu, _of_onu)
     olt = network.olt(event.resource_id)
     olt_id = olt.id if olt else event.resource_id
     return Subject(olt_id=olt_id, olt_serial=olt.serial if olt else "", device_id=olt_id, port=port_of(event.context))
+
+
+def _of_onu(onu: DeviceView, network: Network) -> Subject:
+    olt = network.find(onu.parent_id)
+    return Subject(
+        olt_id=onu.parent_id,
+        olt_serial=olt.serial if olt else "",
+        device_id=onu.id,
+        serial=onu.serial,
+        port=f"pon-{onu.pon}",
+        onu_id=onu.onu_id,
+    )
 
 
 def _is_about_onu(event: VolthaEvent) -> bool:
@@ -111,10 +114,8 @@ def _is_about_onu(event: VolthaEvent) -> bool:
 
 
 def _listed_onu(event: VolthaEvent, network: Network) -> DeviceView | None:
-    if not _is_about_onu(event):
-        return None
-    for name in (_device_id(event), _serial(event)):
-        found = network.find(name) if name else None
+    for name in (_serial, _device_id):  # the serial number is the one that stays
+        found = network.find(name(event))
         if found is not None and not found.is_olt:
             return found
     port = port_of(event.context)
