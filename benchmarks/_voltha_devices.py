@@ -180,11 +180,13 @@ def _memory(listed: Any) -> float:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     views = [from_proto(item) for item in listed.items]
-    kept = [views, Network(views), {view.serial: view.id for view in views}, StuckWatch()]
-    kept[-1].take(views, time.time(), patience=60)  # type: ignore[union-attr]
+    watch = StuckWatch()
+    watch.take(views, time.time(), patience=60)
+    kept = [Network(views), {view.serial: view.id for view in views}, watch]
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    return used / len(kept[0]) * 1000 / 2**20  # type: ignore[arg-type]
+    assert kept
+    return used / len(views) * 1000 / 2**20
 
 
 async def _diagnosis(port: int, folder: Path) -> Figure:

@@ -147,11 +147,11 @@ class Canned:
             return _value(extensions_pb2.SingleGetValueRequest.FromString(request))
         table = {"GetDevice": self.devices, "ListDeviceFlows": self.flows}.get(rpc)
         if table is None:
-            return self.fixed.get(rpc, b"")
+            return bytes(self.fixed.get(rpc, b""))
         wanted = common_pb2.ID.FromString(request).id
         if wanted not in table:
             await context.abort(grpc.StatusCode.NOT_FOUND, wanted)
-        return table[wanted]
+        return bytes(table[wanted])
 
 
 def _value(request: Any) -> bytes:
@@ -169,7 +169,7 @@ def _value(request: Any) -> bytes:
     return bytes(response.SerializeToString())
 
 
-class Handler(grpc.GenericRpcHandler):
+class Handler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Every call of every service, as bytes in and bytes out."""
 
     def __init__(self, canned: Canned) -> None:

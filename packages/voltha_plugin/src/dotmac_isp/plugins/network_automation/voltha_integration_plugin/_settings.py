@@ -46,7 +46,7 @@ class VolthaSettings(PluginSettings):
     )
     read_change_events: bool = Field(
         default=True,
-        description="Read VOLTHA's change events, without which deleting an OLT hangs; off while a controller reads them",
+        description="Read VOLTHA's change events, without which deleting an OLT hangs; where a controller programs the flows they are left to it",
     )
     stuck_after: float = Field(
         default=180.0, gt=0, description="A device that is on its way for so long is told to be stuck"

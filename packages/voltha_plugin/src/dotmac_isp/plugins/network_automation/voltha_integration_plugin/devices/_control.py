@@ -53,7 +53,8 @@ class DeviceControl:
         self.reads: Final = Reads(session)
         self.changes: Final = ChangeStream(
             session=session,
-            wanted=lambda: bool(api.settings.read_change_events),
+            # One reader only (section 1.2): where a controller programs the flows it is the controller.
+            wanted=lambda: bool(api.settings.read_change_events) and api.settings.flow_owner == "direct",
             changed=monitor.look_soon,
             logger=api.logger,
         )
