@@ -17,6 +17,7 @@ from voltha_protos import voltha_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "dotmac_voltha_simulator._cli"]
 EMPTY = empty_pb2.Empty()
@@ -98,3 +99,36 @@ def test_a_wrong_argument_ends_it_with_what_would_be_right(arguments: list[str],
     ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2
     assert words in ended.stderr
+
+
+def test_a_running_simulator_is_told_to_misbehave_over_its_control_socket(started: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "c.sock")
+    _, found = started("--control", path, "--time-factor", "0.01")
+
+    def control(*words: str) -> tuple[int, str]:
+        done = subprocess.run([*COMMAND, "control", path, *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert control("lose-answers", "ListDevices", "1") == (0, "")
+    with grpc.insecure_channel(found["grpc"]) as channel:
+        stub = voltha_pb2_grpc.VolthaServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as lost:
+            stub.ListDevices(EMPTY)
+        assert lost.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert list(stub.ListDevices(EMPTY).items) == []
+    for words, said in (
+        (["explode"], "'explode' is not known; there are raise_alarm"),
+        (["power-off"], "power_off takes 1 words (SERIAL), not 0"),
+        (["power-off", "XXXX00000000"], "no ONU 'XXXX00000000' is simulated"),
+        (["stop-adapter", "gpon"], "no adapter 'gpon'"),
+    ):
+        code, text = control(*words)
+        assert code == 1
+        assert said in text
+    code, text = control("restart-core")
+    assert (code, text) == (0, "")
+    missing = subprocess.run(
+        [*COMMAND, "control", str(tmp_path / "none"), "restart-core"], capture_output=True, text=True, check=False
+    )
+    assert missing.returncode == 1
+    assert "no simulator listens at" in missing.stderr

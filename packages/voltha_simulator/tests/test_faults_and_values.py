@@ -279,3 +279,52 @@ async def test_a_simulator_that_is_stopped_in_the_middle_leaves_no_task_behind()
     assert asyncio.all_tasks() == before
     with pytest.raises(RuntimeError, match="make a new one"):
         await simulator.start()
+
+
+async def test_an_answer_is_lost_after_its_request_was_carried_out(
+    client: Any, voltha_simulator: Simulator, refused: Any
+) -> None:
+    voltha_simulator.faults.lose_answers("CreateDevice")
+    device = device_pb2.Device(type="openolt", host_and_port=voltha_simulator.olt_addresses[0])
+    assert await refused(client.voltha.CreateDevice(device)) == ("UNAVAILABLE", "error reading from server: EOF")
+    (made,) = await client.devices()
+    assert made.host_and_port == voltha_simulator.olt_addresses[0]
+
+
+async def test_a_packet_of_a_subscriber_arrives_with_its_port(client: Any, voltha_simulator: Simulator) -> None:
+    _, logical = await client.ready(voltha_simulator)
+    stream = client.voltha.ReceivePacketsIn(EMPTY)
+    voltha_simulator.packet_in(ONU, b"\x01\x80\xc2\x00\x00\x03")
+    packet = await stream.read()
+    assert (packet.id, packet.packet_in.data) == (logical, b"\x01\x80\xc2\x00\x00\x03")
+    (field,) = packet.packet_in.match.oxm_fields
+    assert field.ofb_field.port == 256
+    stream.cancel()
+    with pytest.raises(LookupError, match="has no UNI 7"):
+        voltha_simulator.packet_in(ONU, b"", uni=7)
+
+
+async def test_reconciling_may_fail_and_is_told(client: Any, voltha_simulator: Simulator) -> None:
+    await client.ready(voltha_simulator)
+    voltha_simulator.faults.reconciling_fails = True
+    subscription = voltha_simulator.subscribe()
+    await voltha_simulator.stop_adapter("brcm_openomci_onu")
+    await voltha_simulator.start_adapter("brcm_openomci_onu")
+    await subscription.wait_for("ONU_RECONCILE_FAILED", onu_serial_number=ONU)
+    assert await client.state(ONU) == "ENABLED/RECONCILING_FAILED/REACHABLE reconciling-canceled"
+
+
+async def test_a_stack_with_a_pace_configures_no_more_services_than_that(client: Any) -> None:
+    """29 services a second one after the other, 104 to 116 with 64 at once: what was measured (section 12.7)."""
+    loop = asyncio.get_running_loop()
+    async with Simulator(olts=1, pons=1, onus=1, pace=100.0) as paced:
+        stack = paced._stack
+        waits = [stack.paced(0.03) for _ in range(50)]
+        assert waits[0] == pytest.approx(0.03, abs=0.001)
+        assert waits[-1] == pytest.approx(0.03 + 0.49, abs=0.05)
+        before = loop.time()
+        await asyncio.sleep(1.0)
+        assert stack.paced(0.03) == pytest.approx(0.03, abs=0.001)  # idle again
+        assert loop.time() > before
+    with pytest.raises(ValueError, match="pace must be 0"):
+        Simulator(pace=-1)

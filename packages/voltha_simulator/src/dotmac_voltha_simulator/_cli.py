@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from ._control import DEEDS, ask, serve
+
 if TYPE_CHECKING:
     from ._simulator import Simulator
 
@@ -32,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     add("--unis", type=int, default=1, help="UNIs per ONU (default 1)")
     add("--first-olt", default="127.0.0.1:9191", metavar="HOST:PORT", help="address of OLT 0, next ones follow")
     add("--time-factor", type=float, default=1.0, help="scales all timers: 0.1 is ten times faster (default 1)")
+    add("--pace", type=float, default=0.0, help="services that the adapters configure in a second; a real stack: 110")
+    add("--control", metavar="SOCKET", help="a Unix socket for 'dotmac-voltha-simulator control SOCKET …'")
     add("--username", default="", help="ask every call for this user")
     add("--password", default="", help=f"and this password; better from {PASSWORD_VARIABLE}, which ps does not show")
     add(
@@ -48,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped by SIGINT or SIGTERM; 0 then, 1 when the port is taken, 2 for wrong arguments."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["control"]:
+        return _control(given[1:])
+    options = parser().parse_args(given)
     # gRPC's own complaint about a taken port would come before ours and say less. It looks when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
@@ -59,6 +66,26 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(str(failed), 1)
     except KeyboardInterrupt:
         return 0
+
+
+def _control(given: list[str]) -> int:
+    """Tell a running simulator to misbehave."""
+    listed = "\n".join(f"  {name.replace('_', '-')} {' '.join(words)}".rstrip() for name, words in DEEDS.items())
+    made = argparse.ArgumentParser(
+        prog="dotmac-voltha-simulator control",
+        description="Tells a simulator that was started with --control SOCKET to misbehave.",
+        epilog=f"what can be done:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("socket", metavar="SOCKET")
+    made.add_argument("deed", metavar="WHAT")
+    made.add_argument("words", metavar="WITH", nargs="*")
+    options = made.parse_args(given)
+    try:
+        wrong = ask(options.socket, options.deed.replace("-", "_"), options.words)
+    except OSError as failed:
+        return _complain(f"no simulator listens at {options.socket}: {failed.strerror or failed}", 1)
+    return _complain(wrong, 1) if wrong else 0
 
 
 def _complain(words: str, code: int) -> int:
@@ -74,7 +101,12 @@ async def _serve(options: argparse.Namespace) -> int:
     async with _simulator(options) as simulator:
         sys.stdout.write(_announcement(simulator, as_json=options.json))
         sys.stdout.flush()
+        if options.control is None:
+            await stopped.wait()
+            return 0
+        control = await serve(simulator, options.control)
         await stopped.wait()
+        control.close()
     return 0
 
 
@@ -89,6 +121,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         onus=options.onus,
         unis=options.unis,
         time_factor=options.time_factor,
+        pace=options.pace,
         username=options.username,
         password=options.password or given,
         first_olt=options.first_olt,

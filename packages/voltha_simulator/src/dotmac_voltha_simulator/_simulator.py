@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 import grpc.aio
+from voltha_protos import openflow_13_pb2 as of
 
 from ._devices import olt_life, onu_life
 from ._devices.hardware import OltHardware, OnuHardware, build, split_address
@@ -16,6 +17,7 @@ from ._events.kafka import KafkaSink
 from ._events.sinks import EventSink, MemorySink, Subscription
 from ._serving.edge import MAX_MESSAGE, Credentials, Edge
 from ._stack import delays
+from ._stack.records import OnuRecord
 from ._stack.stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
 from ._values.kpi import Publisher
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from ._events.messages import PublishedEvent
     from ._serving.faults import Faults
-    from ._stack.records import OltRecord, OnuRecord
+    from ._stack.records import OltRecord
 
 ADAPTERS = (OLT_TYPE, ONU_TYPE)
 
@@ -39,7 +41,8 @@ class Simulator:
     ``olts``, ``pons`` (per OLT), ``onus`` (per PON) and ``unis`` (per ONU) size the simulated hardware; OLT n answers at
     the port of ``first_olt`` plus n, type ``openolt``. ``time_factor`` scales every timer: 1.0 is as slow as the real
     system, 0.05 twenty times faster. With ``username`` and ``password`` every call needs them. ``kafka`` names brokers for
-    the events; an empty text runs one in the process; None sends no events to Kafka.
+    the events; an empty text runs one in the process; None sends no events to Kafka. ``pace`` is how many services the
+    adapters configure in a second of simulated time, all together: 110 is what a real stack on two cores does, 0 sets no limit.
 
     Raises ``ValueError`` for a size out of bounds, ``ListenError`` when ``listen`` is taken, ``RuntimeError`` when Kafka
     is wanted and confluent-kafka is missing.
@@ -54,6 +57,7 @@ class Simulator:
         onus: int = 1,
         unis: int = 1,
         time_factor: float = 1.0,
+        pace: float = 0.0,
         username: str = "",
         password: str = "",
         first_olt: str = "127.0.0.1:9191",
@@ -68,7 +72,10 @@ class Simulator:
         self._credentials = Credentials(username, password) if username else None
         self._memory = MemorySink()
         hardware = build(olts, pons, onus, unis, first_olt)
+        if pace < 0:
+            raise ValueError(f"pace must be 0 (no limit) or above, not {pace}")
         self._stack = Stack(hardware, [self._memory, *sinks], time_factor=time_factor)
+        self._stack.pace = pace
         self._server: grpc.aio.Server | None = None
         self._port = 0
         self._started = False
@@ -250,8 +257,14 @@ class Simulator:
                 record.timers.later(wait, self._reconciled, record, before)
 
     def _reconciled(self, record: OltRecord | OnuRecord, before: int) -> None:
-        if record.message.oper_status == OPER.RECONCILING:
+        if record.message.oper_status != OPER.RECONCILING:
+            return
+        if not self.faults.reconciling_fails:
             self._stack.set_state(record, oper=before)
+            return
+        self._stack.set_state(record, oper=OPER.RECONCILING_FAILED, reason="reconciling-canceled")
+        if isinstance(record, OnuRecord):
+            self._stack.emit(onu_life.reconcile_failed_event(record))
 
     async def restart_core(self) -> None:
         """The core restarts: logical and device flows are lost, meters, groups and ids stay, UNIs look down.
@@ -275,6 +288,21 @@ class Simulator:
                 if not port.root_port:
                     port.ofp_port.state = 1
                 stack.port_changed(logical, port, 0)
+
+    def packet_in(self, serial_number: str, packet: bytes, *, uni: int = 0) -> None:
+        """A packet that a trap flow sends to the controller arrives on ReceivePacketsIn, from a UNI of the ONU.
+
+        Raises ``LookupError`` for an ONU that is not discovered or a UNI that it does not have.
+        """
+        onu = self._onu(serial_number)
+        logical, numbers = onu_life.logical_of(self._stack, onu), onu_life.uni_numbers(onu)
+        if logical is None or uni >= len(numbers):
+            raise LookupError(f"ONU {serial_number} has no UNI {uni} on a logical device")
+        field = of.ofp_oxm_ofb_field(type=of.OFPXMT_OFB_IN_PORT, port=numbers[uni])
+        match = of.ofp_match(type=of.OFPMT_OXM)
+        match.oxm_fields.add(oxm_class=of.OFPXMC_OPENFLOW_BASIC, ofb_field=field)
+        sent = of.ofp_packet_in(reason=of.OFPR_ACTION, match=match, data=packet)
+        self._stack.packets_in.publish(of.PacketIn(id=logical.id, packet_in=sent))
 
     # finding
 

@@ -162,6 +162,13 @@ def _activated_event(stack: Stack, onu: OnuRecord) -> PublishedEvent:
     return device_event(name, onu.id, context, category="EQUIPMENT", description=words, key=onu.id)
 
 
+def reconcile_failed_event(onu: OnuRecord) -> PublishedEvent:
+    """The adapter has given up on an ONU after its own restart (recording 11)."""
+    context = {"device-id": onu.id, "onu-serial-number": onu.hardware.serial, "parent-id": onu.olt_id}
+    words = "ONU reconcile failed - aborted"
+    return device_event("ONU_RECONCILE_FAILED", onu.id, context, category="EQUIPMENT", sub="ONU", description=words)
+
+
 def uni_numbers(onu: OnuRecord) -> list[int]:
     """The numbers of the ONU's UNI ports."""
     return [number for number, port in onu.ports.items() if port.type == device_pb2.Port.ETHERNET_UNI]

@@ -164,7 +164,7 @@ def _profile_loaded(stack: Stack, onu: OnuRecord, queue: tuple[int, int]) -> Non
         return
     onu.profiles.add(queue)
     stack.set_state(onu, reason="tech-profile-config-download-success")
-    onu.timers.later(delays.FLOWS_PUSHED, _push, stack, onu, queue)
+    onu.timers.later(stack.paced(delays.FLOWS_PUSHED), _push, stack, onu, queue)
 
 
 def _push(stack: Stack, onu: OnuRecord, queue: tuple[int, int]) -> None:

@@ -81,14 +81,19 @@ class Edge:
         if method.client_streaming:
             return grpc.stream_unary_rpc_method_handler(self._packets_out, **codec)
         answer = next((found for found in (_find(each, method.name) for each in calls) if found is not None), None)
-        return grpc.unary_unary_rpc_method_handler(self._unary(answer or _unimplemented(method.name)), **codec)
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method.name, answer or _unimplemented(method.name)), **codec
+        )
 
-    def _unary(self, answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _unary(self, rpc: str, answer: Callable[[Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def handle(request: Any, context: Any) -> Any:
             try:
                 await self._admit(context)
                 result = answer(request)
-                return await result if asyncio.iscoroutine(result) else result
+                result = await result if asyncio.iscoroutine(result) else result
+                if self._stack.faults.answer_is_lost(rpc):
+                    raise unavailable("error reading from server: EOF")
+                return result
             except RefusedError as refusal:
                 if isinstance(refusal, CrashRefusedError):
                     self._stack.refused_crashes += 1

@@ -15,3 +15,17 @@ class Faults:
     reply_delay: float = 0.0
     #: the core restarts: every call is answered UNAVAILABLE ``system is not ready``
     core_down: bool = False
+    #: devices of an adapter that comes back end in RECONCILING_FAILED (surprise 24)
+    reconciling_fails: bool = False
+    _lost: dict[str, int] = field(default_factory=dict)
+
+    def lose_answers(self, rpc: str, times: int = 1) -> None:
+        """The next ``times`` calls of ``rpc`` are carried out, and their caller gets UNAVAILABLE instead of the answer."""
+        self._lost[rpc] = times
+
+    def answer_is_lost(self, rpc: str) -> bool:
+        """Whether the network drops this one."""
+        left = self._lost.get(rpc, 0)
+        if left:
+            self._lost[rpc] = left - 1
+        return bool(left)

@@ -47,7 +47,19 @@ class Stack:
         self.change_events = SingleConsumerStream()
         self.packets_in = SingleConsumerStream()
         self.refused_crashes = 0
+        #: services that the adapters can configure in a second, together; 0 for as many as come
+        self.pace = 0.0
+        self._busy_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def paced(self, seconds: float) -> float:
+        """How long work of so many seconds takes when the adapters have other work, too (section 12.7)."""
+        if not self.pace:
+            return seconds
+        now = asyncio.get_running_loop().time() / self.timers.factor
+        begins = max(now, self._busy_until)
+        self._busy_until = begins + 1 / self.pace
+        return seconds + begins - now
 
     # work that outlives the call that started it
 
