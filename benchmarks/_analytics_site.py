@@ -16,7 +16,7 @@ __all__ = ["DAYS", "TENANT", "engine_cpu", "grown", "site"]
 #: Half of all events are this tenant's; the other nine share the rest.
 TENANT = "t0"
 DAYS = 30
-_CHUNK = 500_000
+_CHUNK = 400_000
 _NAMES = (
     "['page_view','click','login','signup','payment','login_failed','api_error','timeout','device_event','upgrade']"
 )
@@ -52,7 +52,11 @@ async def grown(collector: Any, count: int) -> None:
     now = int(time.time() * 1000)
     for start in range(0, count, _CHUNK):
         text = _SQL.format(names=_NAMES, now=now, days=DAYS, start=start, count=min(_CHUNK, count - start))
-        settings = {"deduplicate_blocks_in_dependent_materialized_views": 0, "max_execution_time": 600}
+        settings = {
+            "deduplicate_blocks_in_dependent_materialized_views": 0,
+            "max_execution_time": 600,
+            "max_insert_threads": 2,
+        }
         await collector.store._call("command", text, settings=settings)
     rows = (await collector.store.query("SELECT count() FROM events")).rows
     assert rows[0][0] == count, rows
