@@ -292,7 +292,7 @@ async def _engines(collector: Any, folder: Path) -> list[Figure]:
         "CREATE TABLE events AS SELECT * REPLACE (properties::JSON AS properties, timestamp::TIMESTAMP AS timestamp) "
         f"FROM '{folder}/events*.parquet' ORDER BY tenant_id, event_name, timestamp",
     )
-    for path in folder.glob("events*.parquet"):
+    for path in folder.glob("events*.parquet"):  # noqa: ASYNC240
         path.unlink()
     found = []
     for name, (_, house, duck) in questions().items():
