@@ -151,8 +151,13 @@ async def test_services_follow_their_onus_through_a_reboot_of_the_olt(
     await plugin.reboot_device("BBSIM_OLT_10", context=PluginContext.within(60))
     await plugin.provision_onu("BBSIM_OLT_10", None, None, serial, context=PluginContext.within(60))
     assert (await beside.flows(), await beside.meters()) == ([], 0)
+
+    async def ready() -> bool:
+        return await steps(plugin) == [("sub-1", "reinstall")]
+
+    await until(ready)
     report = await plugin.reconcile_services()
-    assert [each["action"] for each in report["repaired"]] == ["reinstall"]
+    assert ([each["action"] for each in report["repaired"]], report["failed"]) == (["reinstall"], [])
     [after] = await plugin.list_subscribers()
     assert (after["status"], after["device_id"] != before["device_id"]) == ("active", True)
     assert (len(await beside.flows()), await beside.meters()) == (4, 2)

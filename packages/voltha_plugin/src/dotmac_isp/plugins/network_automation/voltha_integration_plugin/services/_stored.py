@@ -31,6 +31,7 @@ __all__ = ["ServiceKey", "ServiceStore", "State", "StoredService", "check_subscr
 _PREFIX: Final = "subscriber/"
 _PAGE: Final = 500
 _LONGEST_ID: Final = 256
+_SEEN: Final = 2048
 #: How long a claim holds when its host dies, in seconds. Work that takes longer renews it with each write.
 _CLAIM: Final = 20.0
 
@@ -134,6 +135,8 @@ class ServiceStore:
         #: What this instance signs its claims with.
         self.instance: Final = uuid.uuid4().hex
         self.index: ServiceIndex = ServiceIndex()
+        #: Documents as they were seen last, with their versions, between a look and the write that follows.
+        self._seen: dict[str, tuple[int | None, Any]] = {}
 
     async def load(self) -> None:
         """Read every document into the index."""
@@ -167,6 +170,9 @@ class ServiceStore:
     async def of_subscriber(self, subscriber_id: str) -> list[StoredService]:
         """The services of one subscriber as they are stored right now."""
         document = await self._storage.get(_PREFIX + subscriber_id)
+        if len(self._seen) >= _SEEN:
+            self._seen.clear()
+        self._seen[subscriber_id] = (0, None) if document is None else (document.version, document.value)
         return [] if document is None else _decode(document.value)
 
     async def one(self, key: ServiceKey) -> StoredService | None:
@@ -219,7 +225,22 @@ class ServiceStore:
                     self.require_unclaimed(_decode_one(each))
             return {"subscriber_id": key.subscriber_id, "services": kept + added}
 
-        await self._storage.update(_PREFIX + key.subscriber_id, change, lease=lease)
+        # Mostly nobody else wrote since we looked: then one write does what else takes a read as well.
+        path, (version, value) = _PREFIX + key.subscriber_id, self._seen.pop(key.subscriber_id, (None, None))
+        if version is not None:
+            try:
+                written = await self._storage.put(path, change(value), expected_version=version, lease=lease)
+            except StorageConflictError:
+                pass
+            else:
+                self._remember(key.subscriber_id, item, written)
+                return
+        self._remember(key.subscriber_id, item, await self._storage.update(path, change, lease=lease))
+
+    def _remember(self, subscriber_id: str, item: StoredService | None, written: Document) -> None:
+        """What was written, for as long as more will be."""
+        if item is not None and item.claim:
+            self._seen[subscriber_id] = (written.version, written.value)
 
 
 def _encode(item: StoredService) -> dict[str, Any]:
