@@ -1,4 +1,4 @@
-"""Ten million events in a collector's engine, made by the engine itself: ten tenants, thirty days, properties as JSON of about 440 bytes."""
+"""Events in a collector's engine, made by the engine itself: ten tenants, thirty days, properties as JSON of about 440 bytes."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ NAMES = (
     "analytics_store",
     "analytics_track",
     "analytics_deletion",
+    "analytics_questions",
     "voltha_devices",
     "voltha_services",
     "jail",

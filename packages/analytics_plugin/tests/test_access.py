@@ -55,20 +55,22 @@ EVENT = [{"event_name": "tick"}]
 
 
 async def test_a_key_may_do_what_its_scopes_say_and_no_more(tenant: Tenant) -> None:
+    pytest.importorskip("sqlglot", reason="sqlglot is not installed (extra 'sql')")
     made = {}
-    for scope in ("write", "read", "admin"):
+    for scope in ("write", "read", "sql", "admin"):
         status, key, _ = await tenant.ask("POST", "/v1/keys", {"name": scope, "scopes": [scope]})
         assert status == 201
         made[scope] = key["key"]
     tries: list[tuple[str, str, Any, set[str]]] = [
         ("POST", "/v1/events", EVENT, {"write", "admin"}),
         ("POST", "/v1/query", {}, {"read", "admin"}),
+        ("POST", "/v1/sql", {"sql": "SELECT 1 AS one"}, {"sql", "admin"}),
         ("GET", "/v1/schemas", None, {"read", "admin"}),
         ("POST", "/v1/schemas", {"event_name": "x", "schema": {}}, {"admin"}),
         ("GET", "/v1/keys", None, {"admin"}),
         ("GET", "/v1/rules", None, {"admin"}),
         ("POST", "/v1/customers/export", {"customer_id": "c"}, {"admin"}),
-        ("GET", "/v1/whoami", None, {"write", "read", "admin"}),
+        ("GET", "/v1/whoami", None, {"write", "read", "sql", "admin"}),
     ]
     for method, path, value, allowed in tries:
         for scope, key in made.items():

@@ -30,10 +30,9 @@ _SEGMENT: Final = frozenset(
 )
 _WRITING: Final = _SEGMENT | {"/v1/events"}
 #: Requests that ask, although they have a body.
-_ASKING: Final = frozenset(
-    {"/v1/query", "/v1/sql", "/v1/flush", "/v1/reports", "/v1/schemas/infer", "/v1/alerts/backtest"}
-)
+_ASKING: Final = frozenset({"/v1/query", "/v1/flush", "/v1/reports", "/v1/schemas/infer", "/v1/alerts/backtest"})
 _ANY: Final = frozenset({"/v1/whoami"})
+_SQL: Final = "/v1/sql"
 _ADMIN: Final = ("/v1/keys", "/v1/rules", "/v1/customers")
 
 
@@ -43,6 +42,8 @@ def scope_of(method: str, path: str) -> str:
         return ""
     if path in _WRITING:
         return "write"
+    if path == _SQL:
+        return "sql"
     if path.startswith(_ADMIN):
         return "admin"
     return "read" if path in _ASKING or method in {"GET", "HEAD"} else "admin"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SCOPES", "Access", "Keys"]
 
-#: `admin` may do what the others may.
-SCOPES: Final = ("write", "read", "admin")
+#: `sql` asks in SQL, which `read` alone does not; `admin` may do what the others may.
+SCOPES: Final = ("write", "read", "sql", "admin")
 _ALL: Final = frozenset(SCOPES)
 _MOST_KEYS: Final = 1000
 _MAX_NAME: Final = 100
