@@ -120,10 +120,15 @@ def sheet_job(
         "made": f"Made {clock(made)}. All times are UTC.",
         "tiles": [
             *((name.replace("_", " "), number_words(value)) for name, value in flat(totals)),
-            *((f"{panel.title} ({panel.unit})", panel.number_words) for panel in panels if panel.chart == "number"),
+            *((_tile_name(panel), panel.number_words) for panel in panels if panel.chart == "number"),
         ],
         "sections": [_section(panel) for panel in panels if panel.chart != "number"],
     }
+
+
+def _tile_name(panel: Panel) -> str:
+    """The unit too, unless the title says it already."""
+    return panel.title if panel.unit.lower() in panel.title.lower() else f"{panel.title} ({panel.unit})"
 
 
 def _section(panel: Panel) -> dict[str, Any]:
