@@ -232,3 +232,35 @@ def test_bytes_that_are_no_values_are_refused_and_text_that_is_none_does_not_lea
             decode(data)
     with pytest.raises(CannotCrossError, match="surrogates"):
         encode("\ud800")
+
+
+async def test_when_the_zygote_is_killed_its_instances_end_with_it_and_the_next_one_has_another(
+    jails: Any, hostile: None, until: Any
+) -> None:
+    plugin = await start(jails)
+    pid = jails.status("hostile").isolation["pid"]
+    zygote = jails._house._hosts._nursery.zygote
+    waiting = asyncio.create_task(plugin.wait())
+    await plugin.ping()
+    os.kill(zygote._process.pid, signal.SIGKILL)
+    with pytest.raises(ProcessEndedError):
+        await waiting
+    await until(lambda: jails.status("hostile").state is not PluginState.ACTIVE)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    await jails.start_plugin("hostile")
+    assert await jails.get("hostile").ping() == "here"
+    assert jails.status("hostile").isolation["pid"] != pid
+
+
+async def test_a_library_that_starts_threads_is_not_loaded_ahead(
+    jails: Any, jailed: Any, vendor: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (vendor.site / "vendor_busy.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    )
+    (vendor.site / "vendor_calm.py").write_text("loaded = True\n")
+    body = 'async def seen(self): return sorted(set(sys.modules) & {"vendor_busy", "vendor_calm"})'
+    jailed("ahead", body, hosting='preload = ["vendor_calm", "vendor_busy", "vendor_missing"]\n')
+    ahead = await start(jails, "ahead")
+    assert await ahead.seen() == ["vendor_calm"]
+    assert "vendor_busy is not loaded ahead for jailed instances: it starts 1 threads" in caplog.text
