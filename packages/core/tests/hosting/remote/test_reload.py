@@ -80,3 +80,27 @@ async def test_settings_that_cannot_change_in_place_start_another_process_and_wr
     assert pid(one) == after
     assert await one.get("one", tenant_id="t").where() == (2, 2)
     assert one.status("one", tenant_id="t").state is PluginState.ACTIVE
+
+
+async def test_a_library_that_was_loaded_ahead_is_the_one_that_is_installed_after_an_installation(
+    jails: PluginManager, jailed: Any, vendor: Any
+) -> None:
+    library = vendor.site / "vendor_library.py"
+    library.write_text("VERSION = 1\n")
+    jailed(
+        "one",
+        "async def version(self):\n    import vendor_library\n    return vendor_library.VERSION",
+        hosting='preload = ["vendor_library"]\n',
+    )
+    for tenant in ("a", "b"):
+        await jails.start_plugin("one", tenant_id=tenant)
+    library.write_text("VERSION = 2  # another length\n")
+    assert await jails.follow_installs() == []
+    for tenant in ("a", "c"):
+        await jails.start_plugin("one", tenant_id=tenant)
+    await jails.reload_plugin("one", tenant_id="a")
+    versions = [await jails.get("one", tenant_id=tenant).version() for tenant in ("a", "b", "c")]
+    assert versions == [2, 1, 2], "what runs goes on with what it has"
+    await jails.reload_plugin("one", tenant_id="b")
+    await jails.follow_installs()
+    assert not jails._house._hosts._before[:-1], "a zygote goes with the last process that it forked"

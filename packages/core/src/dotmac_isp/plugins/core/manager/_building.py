@@ -177,6 +177,10 @@ class Building:
     def host_for(self, life: Life) -> Host:
         return self._hosts.host_for(life)
 
+    async def something_was_installed(self) -> None:
+        """Processes that are begun from now on must have nothing in memory of what was there before."""
+        await self._hosts.refresh()
+
     def registry_of(self, tenant_id: str | None) -> TenantRegistry:
         registry: TenantRegistry = self.tenant(tenant_id).registry
         return registry

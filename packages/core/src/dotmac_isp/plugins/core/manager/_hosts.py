@@ -47,6 +47,8 @@ class Hosts:
         self._configuration: Final = configuration
         self._environment_of: Final = environment_of
         self._nursery: Any = None
+        #: Zygotes with libraries of before an installation, that go when the last process that they forked is gone.
+        self._before: list[Any] = []
 
     async def clean_up(self) -> None:
         """End and remove what a host that was killed left behind: processes, control groups, folders."""
@@ -58,6 +60,18 @@ class Hosts:
         for found in await asyncio.to_thread(sweep, home):
             _LOG.warning("left behind by a host that was killed: %s", found)
             self._building.audit.record("isolation", "cleaned up", detail=found)
+
+    async def refresh(self) -> None:
+        """Something was installed: what is begun from now on comes from a zygote that has nothing of before in its memory."""
+        if self._nursery is None:
+            return
+        from ..hosting.remote import Zygote  # noqa: PLC0415 - as below
+
+        self._before.append(self._nursery.zygote)
+        self._nursery.zygote = Zygote(self._building.home)
+        for zygote in [one for one in self._before if one.idle]:
+            self._before.remove(zygote)
+            await zygote.close()
 
     def host_for(self, life: Life) -> Host:
         """Where this life of an instance is to be. Raises `PermissionDeniedError` where the policy demands what is not there."""
@@ -177,6 +191,9 @@ class Hosts:
 
     async def close(self) -> None:
         """End what the jailed instances shared."""
+        before, self._before = self._before, []
+        for zygote in before:
+            await zygote.close()
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             await nursery.zygote.close()

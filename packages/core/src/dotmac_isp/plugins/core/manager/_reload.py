@@ -104,6 +104,7 @@ class ReloadOperations(TenantOperations):
     async def renew_code(self, plugin_id: str, *, reason: str = "its code changed") -> BulkResult:
         """Let every instance of the plugin take over with the code that is on disk. A result for each: one that fails is not taken."""
         instances = self._instances_of(plugin_id)
+        await self._house.something_was_installed()
         forgotten = [forget_modules(one) for one in self._versions_of(plugin_id)]
 
         async def renew(ref: InstanceRef) -> InstanceStatus:
@@ -131,6 +132,7 @@ class ReloadOperations(TenantOperations):
         if patience and any(one not in after.plugins and after.problem(one) is None for one in {*before, *loaded}):
             await asyncio.sleep(patience)
             after = self.rediscover()
+        await self._house.something_was_installed()
         changes = [
             InstallChange(what="found", plugin_id=one, detail=f"version {plugin.version}")
             for one, plugin in after.plugins.items()

@@ -79,6 +79,11 @@ class Zygote:
         self.readiness: Any = None
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing that it forked is left."""
+        return not self._alive and not self._asked
+
+    @property
     def unfit(self) -> dict[str, str]:
         """Modules that were to be loaded ahead and cannot be, with the reasons."""
         return self._unfit
