@@ -256,6 +256,7 @@ def list_quarantine(
     show(ask(tenant, as_json, "quarantine", event, limit), as_json, ("event_id", "event_name", "reasons"))
 
 
+@app.command("replay")
 @_quarantine.command("replay")
 def replay(
     event_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="These; all when left out.")] = None,

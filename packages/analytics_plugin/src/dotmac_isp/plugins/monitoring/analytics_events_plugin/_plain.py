@@ -18,15 +18,22 @@ __all__ = ["EventError", "as_mapping", "plain", "shown"]
 
 MAX_DEPTH: Final = 16
 _SHOWN: Final = 60
+_LONGEST: Final = 300
 
 
 class EventError(ValueError):
     """An event, query or rule that cannot be taken: which field, what it was, what would be right."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        self.field = field
+        self.field = _printable(field)
         self.expected = expected
-        super().__init__(f"{field}: {shown(value)} given, expected {expected}")
+        super().__init__(f"{self.field}: {shown(value)} given, expected {expected}")
+
+
+def _printable(text: str) -> str:
+    """A path with a stranger's property names in it, as a line may hold it."""
+    text = text if text.isprintable() else "".join(sign if sign.isprintable() else "�" for sign in text)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def shown(value: object) -> str:

@@ -61,6 +61,7 @@ _FAILURES: Final[dict[type[Exception], tuple[int, str, int]]] = {
     msgspec.DecodeError: (400, "the body is not the JSON that is expected: {error}", 0),
     RecursionError: (422, "the body has more levels than can be read", 0),
     UnicodeError: (422, "the body has text that is no text: {error}", 0),
+    web.RequestPayloadError: (400, "the body ends too early, or is not what its Content-Encoding says", 0),
     SpoolFullError: (429, "the collector's disk space for waiting events is used up; send again later", 30),
     StoreUnavailableError: (503, "the engine is not available now: {error}; accepted events are safe on disk", 2),
     StoreRefusedError: (422, "the engine refuses this: {error}", 0),
