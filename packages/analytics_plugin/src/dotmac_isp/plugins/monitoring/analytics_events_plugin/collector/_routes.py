@@ -53,7 +53,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return failure(422, str(error), field=error.field)
     except _KNOWN_FAILURES as error:
         status, words, retry_after = next(known for kind, known in _FAILURES.items() if isinstance(error, kind))
-        return failure(status, words.format(error=error), retry_after=retry_after)
+        told = failure(status, words.format(error=error), retry_after=retry_after)
+        if isinstance(error, web.RequestPayloadError):
+            told.force_close()  # what follows on this connection cannot be told from the broken body
+        return told
 
 
 #: Status, sentence, and after how many seconds to try again.
