@@ -85,6 +85,8 @@ class Store:
         self._client: Any = None
         self._generation = 0
         self._lock = asyncio.Lock()
+        #: Free SQL may take long: half of the engine's connections stay for everybody else.
+        self.free_room = asyncio.Semaphore(2)
 
     async def start(self) -> None:
         """Start the engine where it is ours, and make the tables."""

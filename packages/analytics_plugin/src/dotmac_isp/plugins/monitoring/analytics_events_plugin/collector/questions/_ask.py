@@ -67,7 +67,8 @@ class Questions:
     async def free(self, sql: Sql) -> Answer:
         """Run a statement that `free_sql` let pass, with limits, and so that it cannot change anything."""
         try:
-            rows = await self._store.query(sql.text, sql.parameters, _FREE_LIMITS)
+            async with self._store.free_room:
+                rows = await self._store.query(sql.text, sql.parameters, _FREE_LIMITS)
         except StoreUnavailableError as error:
             if any(word in str(error) for word in _OVER_LIMIT):
                 raise StoreRefusedError(f"the question takes more time or memory than it may: {error}") from error
