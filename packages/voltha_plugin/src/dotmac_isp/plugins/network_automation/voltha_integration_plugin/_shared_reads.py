@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedReads"]
 
-#: With so many who share a read, the next one begins this many seconds after it began, at the earliest.
+#: With so many who share a read, the next one begins this many seconds after it began, at the earliest; and reading takes no more
+#: than one part in so many of the time.
 _CROWD: Final = 3
 _PACE: Final = 0.1
+_SHARE: Final = 6
 
 
 class _LeaderGoneError(Exception):
@@ -32,6 +34,7 @@ class SharedReads:
         self._next: dict[Hashable, asyncio.Future[Any]] = {}
         self._running: dict[Hashable, asyncio.Lock] = {}
         self._joined: dict[Hashable, int] = {}
+        self._took: dict[Hashable, float] = {}
         self._last: dict[Hashable, tuple[float, Any]] = {}
 
     async def recent(self, key: Hashable, age: float) -> Any:
@@ -46,7 +49,7 @@ class SharedReads:
         last = self._last.get(key)
         if last is None or self._joined.pop(key, 0) < _CROWD:
             return
-        pause = last[0] + _PACE - time.monotonic()
+        pause = last[0] + max(_PACE, _SHARE * self._took.get(key, 0.0)) - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)
 
@@ -76,6 +79,7 @@ class SharedReads:
                 began = time.monotonic()
                 answer = await self._read(key)
                 self._last[key] = began, answer
+                self._took[key] = time.monotonic() - began
         except BaseException as error:
             if self._next.get(key) is future:
                 del self._next[key]
