@@ -104,3 +104,13 @@ async def test_a_library_that_was_loaded_ahead_is_the_one_that_is_installed_afte
     await jails.reload_plugin("one", tenant_id="b")
     await jails.follow_installs()
     assert not jails._house._hosts._before[:-1], "a zygote goes with the last process that it forked"
+
+
+async def test_a_restart_runs_what_is_installed_and_says_so(jails: PluginManager, jailed: Any, vendor: Any) -> None:
+    jailed("one", "async def version(self):\n    return self.api.info.version")
+    await jails.start_plugin("one", tenant_id="t")
+    (vendor.site / "vendor_one-1.0.dist-info").rename(vendor.site / "vendor_one-2.0.dist-info")
+    jails.rediscover()
+    status = await jails.restart_plugin("one", tenant_id="t")
+    assert status.version == "2.0"
+    assert await jails.get("one", tenant_id="t").version() == "2.0"

@@ -168,7 +168,7 @@ async def test_what_may_be_repeated_is_asked_again_of_the_next_process_and_what_
         await victim.hooks("a").configure_device(device_id="d1", config={})
 
 
-@pytest.mark.parametrize("how", ["spin", "stopped"])
+@pytest.mark.parametrize("how", ["spin", pytest.param("stopped", marks=pytest.mark.slow)])
 async def test_a_process_that_says_nothing_any_more_is_ended_and_named(
     make_host: Any, jailed: Any, patient: Any, until: Any, how: str
 ) -> None:

@@ -129,10 +129,12 @@ class Instance(TakeOver):
         else:
             await self.initialize()
 
-    async def restart(self, reason: str) -> None:
-        """Stop, release, make anew and start: the remedy for what cannot be changed in place."""
+    async def restart(self, reason: str, blueprint: Blueprint | None = None) -> None:
+        """Stop, release, make anew (from `blueprint`, where one is given) and start: calls are refused meanwhile."""
         await self.deactivate(reason)
         await to_the_end(self._begin_anew(reason))
+        if blueprint is not None:
+            self.begin_with(blueprint)
         await self.activate()
 
     def blueprint(self, *, plugin: InstalledPlugin, settings: ResolvedSettings, needs: SecurityNeeds) -> Blueprint:

@@ -100,7 +100,7 @@ class InstanceOperations(ManagerBase):
                 instance.forget_failures()
                 previous, instance.settings = instance.settings, self._settings_for(instance)
                 self._record_change(ref, (), instance.settings.changes_from(previous))
-                await instance.restart("restarted")
+                await instance.restart("restarted", self._as_installed(instance))
         if instance.state is _S.UNLOADED:  # by somebody else, meanwhile
             return await self.start_plugin(plugin_id, tenant_id=tenant_id)
         await self._release_held_back(ref)
@@ -223,6 +223,14 @@ class InstanceOperations(ManagerBase):
                     await instance.activate()
         finally:
             await self._settle_dependants(instance)
+
+    def _as_installed(self, instance: Instance) -> Blueprint | None:
+        """What a process that is begun now will run; `None`: what the instance is made from already, or has in this process."""
+        installed = self.discovery.plugins.get(instance.ref.plugin_id)
+        if instance.inline or installed is None or installed is instance.plugin:
+            return None
+        needs = self._needs(installed.id)
+        return instance.blueprint(plugin=installed, settings=instance.settings, needs=needs)
 
     def _resolved_before(self, plugin: InstalledPlugin, ref: InstanceRef) -> ResolvedSettings:
         """What the settings were, for the record; nothing where they could not be used."""
