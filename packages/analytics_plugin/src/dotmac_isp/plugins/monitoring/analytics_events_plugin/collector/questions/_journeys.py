@@ -193,6 +193,7 @@ def _funnel(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
 
 def _retention(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     start, back = (_matches(step, number, values) for number, step in enumerate(journey.steps))
+    values["names"] = [step.event for step in journey.steps]
     text, days = _PERIODS[journey.period]
     when = text.format(t="timestamp")
     columns = []
@@ -202,7 +203,8 @@ def _retention(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     return Sql(
         f"SELECT toString(cohort) AS cohort_day, count() AS people, {', '.join(columns)} FROM ("  # noqa: S608 - bound
         f"SELECT {PERSON} AS person, minIf({when}, {start}) AS cohort, groupUniqArrayIf({when}, {back}) AS returned, "
-        f"countIf({start}) AS starts FROM {EVENTS} WHERE {condition} GROUP BY person) "
+        f"countIf({start}) AS starts FROM {EVENTS} WHERE {condition} "
+        "AND (event_name IN {names:Array(String)} OR event_type IN {names:Array(String)}) GROUP BY person) "
         "WHERE starts > 0 GROUP BY cohort ORDER BY cohort LIMIT 1000",
         values,
     )

@@ -215,12 +215,14 @@ def aggregate(query: Query, condition: str, name: str, values: dict[str, Any], *
     if query.measure in _DISTINCT:
         text = expression(query.field, name, values)
         return f"{_DISTINCT[query.measure]}({text}, {text} != '' AND {when})"
-    return f"{_numeric(query)}({_number(query, name, values)}, {when})"
+    number = _number(query, name, values)
+    return f"{_numeric(query, 'If')}({number}, {condition})" if condition else f"{_numeric(query, '')}({number})"
 
 
-def _numeric(query: Query) -> str:
+def _numeric(query: Query, combinator: str) -> str:
     percentile = _PERCENTILE.fullmatch(query.measure)
-    return f"quantileIf({float(percentile.group(1)) / 100:.6f})" if percentile else f"{query.measure}If"
+    name = "quantile" if percentile else query.measure
+    return f"{name}{combinator}" + (f"({float(percentile.group(1)) / 100:.6f})" if percentile else "")
 
 
 def _number(query: Query, name: str, values: dict[str, Any]) -> str:
