@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["figures"]
 
 PONS, ONUS = 16, 64
-ROUNDS = 3
+ROUNDS = 5
 MANY = 256
 ALL = PONS * ONUS
 IN_TURN = 48
