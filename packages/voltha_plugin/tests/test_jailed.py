@@ -119,6 +119,15 @@ async def test_commands_alarms_and_errors_go_the_same_way_as_inline(plugins: Plu
     assert [one["subscriber_id"] for one in await voltha.list_subscribers()] == ["sub-1"]
 
 
+async def test_an_instance_that_was_stopped_finds_its_way_out_again(plugins: PluginManager, network: Simulator) -> None:
+    await plugins.start_plugin("voltha_integration", tenant_id=TENANT)
+    voltha = plugins.get("voltha_integration", tenant_id=TENANT)
+    for _ in range(2):
+        await plugins.stop_plugin("voltha_integration", tenant_id=TENANT)
+        await plugins.start_plugin("voltha_integration", tenant_id=TENANT)
+        assert await voltha.discover_devices() == []
+
+
 async def test_another_address_in_the_settings_is_another_way_out(plugins: PluginManager, network: Simulator) -> None:
     await plugins.start_plugin("voltha_integration", tenant_id=TENANT)
     before = plugins.status("voltha_integration", tenant_id=TENANT).isolation["pid"]

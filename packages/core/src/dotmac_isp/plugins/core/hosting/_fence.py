@@ -170,11 +170,12 @@ def _first_stretch(
 class Fence:
     """Runs plugin code of one event loop. `close` ends the parked tasks."""
 
-    __slots__ = ("_loop", "_parked", "_ready", "at_work")
+    __slots__ = ("_closed", "_loop", "_parked", "_ready", "at_work")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
         self._parked: list[Running] = []
+        self._closed = False
         #: The parked task that is the current one already, ready for plugin code; see `enter`.
         self._ready: Running | None = None
         #: The scope of the plugin code that has the loop right now; the blocking watch reads it from its thread.
@@ -202,7 +203,10 @@ class Fence:
         _leave_task(self._loop, runner.task)
         if caller is not None:
             _enter_task(self._loop, caller)
-        self._parked.append(runner)
+        if self._closed:
+            runner.task.cancel()  # a call that came in the very last moment
+        else:
+            self._parked.append(runner)
 
     def begin(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], scope: CallScope
@@ -249,6 +253,7 @@ class Fence:
 
     async def close(self) -> None:
         """Cancel the parked tasks and wait for their end. Calls under way are their callers' business."""
+        self._closed = True
         parked, self._parked = self._parked, []
         for runner in parked:
             runner.task.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import enum
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -94,8 +96,9 @@ class JailedHost:
 
     async def make(self, api: InlineAPI) -> BasePlugin:
         process = self._process = self._new_process(api)
-        report = await process.start(self._nursery.zygote, preload=self._preload)
-        await self._cell.judge(report)
+        # Apart from the step that asks for it: what the host makes for the process (its connections, the broker's work) must
+        # not count as the plugin's own work, which ends with each stop.
+        await asyncio.create_task(self._begin(process), context=contextvars.Context())
         name, shapes, _ = await process.peer.call("make", (), {})
         try:
             methods = msgspec.convert(shapes, tuple[MethodShape, ...])
@@ -104,6 +107,10 @@ class JailedHost:
                 f"the process of {self._plugin.id} describes its methods wrongly: {error}", plugin_id=self._plugin.id
             ) from None
         return plugin_class(self._plugin.id, name, methods)(api, process.peer)
+
+    async def _begin(self, process: JailedProcess) -> None:
+        report = await process.start(self._nursery.zygote, preload=self._preload)
+        await self._cell.judge(report)
 
     def _new_process(self, api: InlineAPI) -> JailedProcess:
         nursery, plugin = self._nursery, self._plugin
