@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--live`: only the suite in `live/`, and only against the VOLTHA that the environment names."""
+    parser.addoption("--live", action="store_true", help="only the scenarios of live/, against VOLTHA_TEST_TARGET")
+
+
 class Secrets:
     """Secrets as a provider would give them."""
 
