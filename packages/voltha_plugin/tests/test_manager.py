@@ -124,6 +124,10 @@ async def test_the_old_sdk_still_works_and_says_what_replaces_it(plugins: Plugin
             assert (await voltha.voltha_version())["version"]
             with pytest.raises(AttributeError, match="no_such_thing"):
                 await voltha.no_such_thing()
+            speeds = [{"device_id": serial, "subscriber_id": "sub-1", "speeds": {"bandwidth_up": 7000}}]
+            *_, last = [status async for status in voltha.bulk("speed", speeds, every=0.05)]
+            assert (last["succeeded"], last["finished"]) == (1, True)
+            assert (await voltha.plan_services())["in_order"] == 1
             assert (await voltha.remove_subscriber_flow(serial, "sub-1"))["removed"]
             assert await voltha.configure_device(serial, {"enabled": True})
     assert plugins.status("voltha_integration", tenant_id=TENANT).state is PluginState.ACTIVE, "it is not the SDK's"

@@ -165,9 +165,11 @@ class VolthaSDK:
         service: dict[str, Any] = await self._call("add_subscriber_flow", device_id, subscriber_id, service_config)
         return service
 
-    async def remove_subscriber_flow(self, device_id: str, subscriber_id: str) -> dict[str, Any]:
-        """Remove a subscriber's service."""
-        removed: dict[str, Any] = await self._call("remove_subscriber_flow", device_id, subscriber_id)
+    async def remove_subscriber_flow(
+        self, device_id: str, subscriber_id: str, service: str | None = None
+    ) -> dict[str, Any]:
+        """Remove a subscriber's services, or the one named."""
+        removed: dict[str, Any] = await self._call("remove_subscriber_flow", device_id, subscriber_id, service)
         return removed
 
     async def list_subscribers(self, device_id: str | None = None) -> list[dict[str, Any]]:

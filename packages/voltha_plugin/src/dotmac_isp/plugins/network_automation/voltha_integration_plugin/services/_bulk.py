@@ -241,6 +241,9 @@ class Bulks:
         except PluginError as error:
             self._api.logger.warning("bulk %s: subscriber %r: %s", bulk.job, item["subscriber_id"], error.message)
             return {**shown, "ok": False, "error": error.message, "remedy": error.remedy}
+        except Exception as error:
+            self._api.logger.exception("bulk %s: subscriber %r", bulk.job, item["subscriber_id"])
+            return {**shown, "ok": False, "error": f"{type(error).__name__}: {error}", "remedy": None}
         return {**shown, "ok": True, "changed": bool(done.get("changed", done.get("removed", True)))}
 
     async def _report(self, bulk: Bulk, lease: Lease) -> None:

@@ -225,8 +225,6 @@ class Reconciler:
             async with Slot(gate):
                 try:
                     await self._carry_out(step, actual, lease)
-                except LeaseLostError:
-                    raise
                 except PluginError as error:
                     self._failed(step, error)
                     done["failed"].append({**step.plain(), "error": error.message})
