@@ -22,7 +22,7 @@ _Waiting = tuple[T, "asyncio.Future[R]"]
 
 _IDLE_SECONDS: Final = 30.0
 _MOST_THREADS: Final = 32
-_FIRST_PAUSE: Final = 2.0
+_FIRST_PAUSE: Final = 5.0
 _LAST_PAUSE: Final = 120.0
 
 
