@@ -22,6 +22,7 @@ _Waiting = tuple[T, "asyncio.Future[R]"]
 
 _IDLE_SECONDS: Final = 30.0
 _MOST_THREADS: Final = 32
+_TURNS: Final = 4
 _FIRST_PAUSE: Final = 5.0
 _LAST_PAUSE: Final = 120.0
 
@@ -162,9 +163,16 @@ class GroupCommit(Generic[T, R]):
         for future, result in done:
             _settle(future, result)
         if self._waiting or self._errands:
-            loop.call_soon(self._next, loop)
+            # Those who were just woken may have more: a few turns of the loop let them come along.
+            self._after(loop, _TURNS if len(done) > 1 else 1)
         else:
             self._busy = False
+
+    def _after(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        if turns > 1:
+            loop.call_soon(self._after, loop, turns - 1)
+        else:
+            loop.call_soon(self._next, loop)
 
     async def close(self) -> None:
         """Commit what waits."""
