@@ -181,7 +181,7 @@ class Simulator:
     async def raise_alarm(self, name: str, serial_number: str) -> None:
         """Raise an alarm of an ONU (``ONU_LOSS_OF_SIGNAL``) by its serial number, or of an OLT's PON by its label.
 
-        For ``OLT_LOSS_OF_SIGNAL`` the second argument is ``<OLT serial>/pon-<n>``. BBSim's alarm names work too. Raises
+        For ``OLT_LOSS_OF_SIGNAL`` the second argument is ``<OLT serial>/pon-<n>``, or ``…/nni-<n>`` for an uplink. BBSim's alarm names work too. Raises
         ``ValueError`` for an unknown alarm, ``LookupError`` for a serial number that is not discovered.
         """
         self._set_alarm(name, serial_number, raised=True)
@@ -193,8 +193,10 @@ class Simulator:
     def _set_alarm(self, name: str, serial_number: str, *, raised: bool) -> None:
         alarm = alarms.canonical(name)
         if alarm in alarms.OLT_ALARMS:
-            serial, _, label = serial_number.partition("/pon-")
-            alarms.set_pon_los(self._stack, self._olt(serial), int(label or 0), raised=raised)
+            serial, _, port = serial_number.partition("/")
+            kind, _, number = port.partition("-")
+            lost = alarms.set_nni_los if kind == "nni" else alarms.set_pon_los
+            lost(self._stack, self._olt(serial), int(number or 0), raised=raised)
         else:
             alarms.set_onu_alarm(self._stack, self._onu(serial_number), alarm, raised=raised)
 

@@ -26,6 +26,7 @@ _ALIASES = {
     "ONU_ITU_PON_STATS": "ONU_REMOTE_DEFECT",
     "DYING_GASP": "ONU_DYING_GASP",
     "OLT_PON_LOS": "OLT_LOSS_OF_SIGNAL",
+    "OLT_NNI_LOS": "OLT_LOSS_OF_SIGNAL",
 }
 _EXTRA_CONTEXT: dict[str, tuple[str, ...]] = {
     "ONU_SIGNALS_FAIL": ("inverse-bit-error-rate",),
@@ -75,6 +76,8 @@ _ONU_ADAPTER = frozenset(
 ONU_ALARMS = _OLT_ADAPTER | _ONU_ADAPTER
 OLT_ALARMS = frozenset({"OLT_LOSS_OF_SIGNAL"})
 
+#: the OLT adapter still counts uplinks as an earlier release did when it tells of them
+_FORMER_NNI_BASE = 1 << 20
 _LAN_LOSS = "LAN Loss Of Signal Event - ONU_Ethernet_UNI - "
 
 
@@ -88,12 +91,17 @@ def canonical(name: str) -> str:
 
 def set_onu_alarm(stack: Stack, onu: OnuRecord, name: str, *, raised: bool) -> None:
     """Raise or clear an alarm of an ONU. Raising twice gives one event, clearing what is not raised none."""
+    if _tell_onu(stack, onu, name, raised=raised) and name == "ONU_LOSS_OF_SIGNAL":
+        set_lan_loss(stack, onu, raised=raised)
+
+
+def _tell_onu(stack: Stack, onu: OnuRecord, name: str, *, raised: bool) -> bool:
+    """Whether that was news, and so was told."""
     if raised == (name in onu.raised):
-        return
+        return False
     (onu.raised.add if raised else onu.raised.discard)(name)
     stack.emit(_onu_event(onu, name, raised=raised))
-    if name == "ONU_LOSS_OF_SIGNAL":
-        set_lan_loss(stack, onu, raised=raised)
+    return True
 
 
 def set_lan_loss(stack: Stack, onu: OnuRecord, *, raised: bool) -> None:
@@ -112,7 +120,18 @@ def set_pon_los(stack: Stack, olt: OltRecord, pon: int, *, raised: bool) -> None
     if raised:
         for onu in stack.onus_of(olt):
             if onu.hardware.pon == pon:
-                set_onu_alarm(stack, onu, "ONU_LOSS_OF_SIGNAL", raised=True)
+                _tell_onu(stack, onu, "ONU_LOSS_OF_SIGNAL", raised=True)
+
+
+def set_nni_los(stack: Stack, olt: OltRecord, nni: int, *, raised: bool) -> None:
+    """Loss of signal on an uplink: the same name as a PON's, and numbers of a PON that is none (surprise 29)."""
+    key = f"nni-{nni}"
+    if raised == (key in olt.raised):
+        return
+    (olt.raised.add if raised else olt.raised.discard)(key)
+    number = _FORMER_NNI_BASE + nni
+    context = {"intf-id": str(pon_number(number)), "port-label": f"pon-{number}"}
+    stack.emit(device_event(_with_suffix("OLT_LOSS_OF_SIGNAL", raised=raised), olt.id, context))
 
 
 def olt_event(stack: Stack, olt: OltRecord, name: str, context: dict[str, str], *, raised: bool) -> None:

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from voltha_protos import extensions_pb2
 
 from .._devices import onu_life
-from .._serving.refusal import CrashRefusedError, RefusedError, not_found
+from .._serving.refusal import CrashRefusedError, RefusedError, not_found, unknown
 from .._stack import delays
 from .._stack.records import OltRecord, OnuRecord
 from .._stack.stack import ADMIN, Stack
@@ -202,13 +202,15 @@ class ValueCalls:
         """GetExtValue: unsupported for an ONU, refused for an OLT."""
         record = self._device(request.id)
         if isinstance(record, OltRecord):
-            raise RefusedError(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
+            # The core looks for the parent of what it was given; an OLT's parent is its logical device.
+            details = f"rpc error: code = NotFound desc = {record.message.parent_id}"
+            raise RefusedError(grpc.StatusCode.ABORTED, details)
         return extensions_pb2.ReturnValues(Unsupported=request.value)
 
     def set_ext_value(self, request: Any) -> Any:
         """SetExtValue: no adapter has it."""
         self._device(request.id)
-        raise RefusedError(grpc.StatusCode.ABORTED, "rpc error: code = Unknown desc = not-implemented")
+        raise unknown("unImplemented")
 
     def _device(self, device_id: str) -> Any:
         record = self.stack.devices.get(device_id)
