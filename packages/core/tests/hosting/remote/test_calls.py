@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 import os
+import zlib
 import zoneinfo
 from decimal import Decimal
 from pathlib import Path
@@ -373,3 +374,22 @@ async def test_status_says_where_an_instance_runs(jails: Any, jailed: Any, vendo
     assert (there.isolation["mode"], here.isolation["mode"]) == ("jailed", "inline")
     assert set(there.isolation["guarantees"]) == {"memory", "cpu", "processes", "files", "network", "syscalls"}
     assert there.as_dict()["isolation"]["mode"] == "jailed"
+
+
+async def test_a_host_that_stopped_leaves_no_control_group_and_no_process(
+    make_host: Any, jailed: Any, patient: Any, home: Path
+) -> None:
+    jailed("echo", ECHO)
+    before = left_groups()
+    async with make_host(limits=patient) as host:
+        await start(host, "echo", "t1")
+        pid = host.status("echo", tenant_id="t1").isolation["pid"]
+        zygote = host._house._hosts._nursery.zygote._process.pid
+    assert not [number for number in (pid, zygote) if Path(f"/proc/{number}").exists()]  # noqa: ASYNC240 - a test may look
+    assert not list((home / "run" / "cells").glob("*"))
+    own = "dotmac-" + format(zlib.crc32(os.fsencode(os.path.realpath(home))), "08x")  # noqa: ASYNC240
+    assert own not in left_groups() - before
+
+
+def left_groups() -> set[str]:
+    return {path.name for path in Path("/sys/fs/cgroup").glob("**/dotmac-????????")}

@@ -197,3 +197,7 @@ class Hosts:
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             await nursery.zygote.close()
+            if sys.platform == "linux":
+                from ..hosting.jail import leave  # noqa: PLC0415 - hosts that jail nothing need none of it
+
+                await asyncio.to_thread(leave, self._building.home)

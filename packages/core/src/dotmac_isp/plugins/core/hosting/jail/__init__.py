@@ -15,7 +15,7 @@ from ._lockdown import lock_down
 from ._machine import MachineReport, machine_report
 from ._plan import ChildReport, Endpoint, JailLimits, JailPlan, Readiness, Usage
 from ._prepare import fork, prepare
-from ._sweep import sweep
+from ._sweep import leave, sweep
 from ._wire import egress_pair
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "fork",
     "grpc_target",
     "install_egress",
+    "leave",
     "lock_down",
     "machine_report",
     "prepare",

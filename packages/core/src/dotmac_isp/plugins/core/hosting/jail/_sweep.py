@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._identity import CellRecord
 
-__all__ = ["sweep"]
+__all__ = ["leave", "sweep"]
 
 
 def sweep(home: str | Path) -> list[str]:
@@ -38,6 +38,15 @@ def sweep(home: str | Path) -> list[str]:
         done.append(_clean(folder, record))
     done.extend(_strays(where))
     return done
+
+
+def leave(home: str | Path) -> None:
+    """To be called when a host has ended its last cell: takes away the control groups that held them all."""
+    name = host_group(os.path.realpath(home))
+    for hierarchy in find_hierarchies():
+        # One that is not empty is another host's with the same folder, or has a cell that is still ending.
+        with contextlib.suppress(OSError):
+            (hierarchy.base / name).rmdir()
 
 
 def _folders(below: Path) -> list[Path]:
