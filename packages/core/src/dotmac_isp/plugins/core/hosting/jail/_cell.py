@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -48,18 +49,21 @@ class _Machine:
     """What is found once and used by every cell of this process."""
 
     hierarchies: list[Hierarchy] | None = None
+    lock: Final = threading.Lock()
     users: Final[dict[str, UserPool]] = {}
     watchdog: Final = Watchdog()
 
     @classmethod
     def groups(cls) -> list[Hierarchy]:
-        if cls.hierarchies is None:
-            cls.hierarchies = find_hierarchies()
-        return cls.hierarchies
+        with cls.lock:
+            if cls.hierarchies is None:
+                cls.hierarchies = find_hierarchies()
+            return cls.hierarchies
 
     @classmethod
     def pool(cls, home: str) -> UserPool:
-        return cls.users.setdefault(home, UserPool(home))
+        with cls.lock:
+            return cls.users.setdefault(home, UserPool(home))
 
 
 class Cell:

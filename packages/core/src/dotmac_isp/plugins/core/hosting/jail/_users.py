@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from pathlib import Path
 from typing import Final
@@ -37,12 +38,16 @@ def uid_block(home: str, uid_map: str) -> range | None:
 
 
 class UserPool:
-    """Hands out the numbers of one host. An instance has one number, also while its successor starts beside it."""
+    """Hands out the numbers of one host. An instance has one number, also while its successor starts beside it.
+
+    Cells are made in several threads at the same time.
+    """
 
     def __init__(self, home: str) -> None:
         self._home = home
         self._block = self._find(home)
         self._next = 0
+        self._lock = threading.Lock()
         #: Number → (instance, how many of its cells).
         self._taken: dict[int, tuple[str, int]] = {}
 
@@ -59,6 +64,10 @@ class UserPool:
         """A number for the instance: the one it has, else the owner of its data folder, else the next."""
         if self._block is None:
             return None
+        with self._lock:
+            return self._take(label, data_dir)
+
+    def _take(self, label: str, data_dir: str | None) -> int:
         number = next((number for number, (whose, _) in self._taken.items() if whose == label), None)
         if number is None:
             number = self._owner(data_dir)
@@ -83,9 +92,10 @@ class UserPool:
         raise RuntimeError(f"all {len(block)} users for jailed instances are taken")
 
     def release(self, number: int) -> None:
-        label, cells = self._taken.pop(number, ("", 0))
-        if cells > 1:
-            self._taken[number] = (label, cells - 1)
+        with self._lock:
+            label, cells = self._taken.pop(number, ("", 0))
+            if cells > 1:
+                self._taken[number] = (label, cells - 1)
 
 
 def give_to(path: str, uid: int) -> None:

@@ -180,7 +180,7 @@ def _jail_plan(wanted: CellPlan) -> JailPlan:
         level=wanted.level,
         limits=msgspec.structs.replace(JailLimits(), **whole),
         readable=wanted.readable,
-        data_dir=wanted.data_dir,
+        data_dir=None if wanted.level == "minimal" else wanted.data_dir,
         network=wanted.network,
         endpoints=tuple(ways),
     )
