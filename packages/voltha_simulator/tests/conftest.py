@@ -186,10 +186,24 @@ class Replay:
             await self._call(row)
         elif "list" in row:
             await self._list(row)
-        elif "onu shutdown" in row.get("note", ""):
-            await self.simulator.power_off(row["note"].split()[-1])
-        elif "onu poweron" in row.get("note", ""):
-            await self.simulator.power_on(row["note"].split()[-1])
+        elif "note" in row:
+            await self._deed(row["note"])
+
+    async def _deed(self, note: str) -> None:
+        """What was done to the hardware or the stack at this place."""
+        last = note.rsplit(maxsplit=1)[-1]
+        adapter = "openolt" if "openolt" in note else "brcm_openomci_onu"
+        deeds: dict[str, Callable[[], Any]] = {
+            "onu shutdown": lambda: self.simulator.power_off(last),
+            "onu poweron": lambda: self.simulator.power_on(last),
+            "olt stopServer": self.simulator.cut_olt_link,
+            "olt startServer": self.simulator.restore_olt_link,
+            "stop open": lambda: self.simulator.stop_adapter(adapter),
+            "start open": lambda: self.simulator.start_adapter(adapter),
+        }
+        for words, deed in deeds.items():
+            if words in note:
+                await deed()
 
     def _own(self, value: Any) -> Any:
         text = json.dumps(value)

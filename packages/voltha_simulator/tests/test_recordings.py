@@ -13,7 +13,15 @@ from google.protobuf import json_format, message_factory
 from voltha_protos import extensions_pb2, voltha_pb2
 
 EMPTY_ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "empty.jsonl").read_text().splitlines()]
-SCENARIOS = ["dt_subscriber", "att_qinq", "tt_three_services", "flow_errors", "flow_replace"]
+SCENARIOS = [
+    "dt_subscriber",
+    "att_qinq",
+    "tt_three_services",
+    "flow_errors",
+    "flow_replace",
+    "power_cycle",
+    "adapter_restart",
+]
 
 
 @pytest.mark.voltha_simulator(olts=1, pons=2, onus=2, time_factor=0.02)

@@ -304,7 +304,8 @@ def _drop_device_flows(stack: Stack, found: list[tuple[str, int]]) -> None:
 def _dropped(stack: Stack, record: Any, flow: Any) -> None:
     """The reason of the ONU tells of the last thing that was done to it (surprise 36)."""
     if isinstance(record, OnuRecord):
-        if flow.id in record.fresh:
+        # Also of an ONU that has forgotten the flow in a power cycle: its adapter still sends the deletion (recording 11c).
+        if flow.id in record.fresh or (record.omci_ready and rules.is_onu_upstream(flow)):
             record.fresh.discard(flow.id)
             record.timers.later(delays.FLOW_VERDICT, _set_reason, stack, record, "omci-flows-deleted")
         return
