@@ -30,6 +30,18 @@ _OPER: Final = (
 )
 _CONNECT: Final = ("UNKNOWN", "UNREACHABLE", "REACHABLE")
 
+
+class _Names(dict[int, str]):
+    """Names by number; a number that a newer VOLTHA has is named after itself."""
+
+    def __missing__(self, number: int) -> str:
+        return f"UNKNOWN_{number}"
+
+
+_ADMIN_NAMES: Final = _Names(enumerate(_ADMIN))
+_OPER_NAMES: Final = _Names(enumerate(_OPER))
+_CONNECT_NAMES: Final = _Names(enumerate(_CONNECT))
+
 #: Reasons of an ONU that is ready for flows. What comes before says how far its start has come; what fails is not here.
 _READY_REASONS: Final = frozenset(
     {
@@ -157,9 +169,9 @@ def from_proto(device: Any) -> DeviceView:
             parent_id=device.parent_id,
             host_and_port=device.host_and_port,
             mac_address=device.mac_address,
-            admin=_name(_ADMIN, device.admin_state),
-            oper=_name(_OPER, device.oper_status),
-            connect=_name(_CONNECT, device.connect_status),
+            admin=_ADMIN_NAMES[device.admin_state],
+            oper=_OPER_NAMES[device.oper_status],
+            connect=_CONNECT_NAMES[device.connect_status],
             reason=device.reason,
             vendor=device.vendor,
             model=device.model,
@@ -173,9 +185,9 @@ def from_proto(device: Any) -> DeviceView:
         device_type=device.type,
         serial=device.serial_number,
         parent_id=device.parent_id,
-        admin=_name(_ADMIN, device.admin_state),
-        oper=_name(_OPER, device.oper_status),
-        connect=_name(_CONNECT, device.connect_status),
+        admin=_ADMIN_NAMES[device.admin_state],
+        oper=_OPER_NAMES[device.oper_status],
+        connect=_CONNECT_NAMES[device.connect_status],
         reason=device.reason,
         pon=place.channel_id,
         onu_id=place.onu_id,
@@ -184,10 +196,6 @@ def from_proto(device: Any) -> DeviceView:
         hardware_version=device.hardware_version,
         firmware_version=device.firmware_version,
     )
-
-
-def _name(names: tuple[str, ...], value: int) -> str:
-    return names[value] if 0 <= value < len(names) else f"UNKNOWN_{value}"
 
 
 def find_device(devices: Iterable[DeviceView], wanted: str) -> DeviceView | None:
