@@ -167,7 +167,8 @@ async def _api(collector: Any) -> list[Figure]:
 
             for work in (ask, by_hand):
                 await work()
-            ours, theirs = [], []
+            ours: list[float] = []
+            theirs: list[float] = []
             for number in range(ROUNDS):
                 for side in (0, 1) if number % 2 else (1, 0):
                     (ours, theirs)[side].append(await _timed((ask, by_hand)[side]))

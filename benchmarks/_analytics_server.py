@@ -31,9 +31,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--no-disk", action="store_true")
     options = parser.parse_args()
-    Writer.start = _nothing  # type: ignore[method-assign]
+    Writer.start = _nothing  # type: ignore[method-assign, assignment]
     if options.no_disk:
-        SegmentLog._write = _nothing  # type: ignore[method-assign]
+        SegmentLog._write = _nothing  # type: ignore[method-assign, assignment]
     asyncio.run(_serve(options.data))
 
 

@@ -97,7 +97,8 @@ async def _collector() -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
 
 
 async def _end_to_end() -> Figure:
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     async with _collector() as (port, _), _store() as store:
         for number in range(ROUNDS):
             bodies = batches(_END_TO_END, 500)
@@ -141,7 +142,8 @@ async def _insert(store: Store, blocks: list[bytes], token: str) -> None:
 
 
 async def _rollups() -> Figure:
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     async with _store() as rolled, _store() as plain:
         for rollup in ROLLUPS:
             await plain.change(f"DROP VIEW {rollup.name}_mv")
