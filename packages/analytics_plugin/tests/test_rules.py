@@ -151,7 +151,7 @@ async def test_a_deleted_customer_is_gone_from_tables_and_rollups_and_nobody_els
     assert await rollups(collector, "b") == [10, 25, 10, 10]
     assert collector.quarantine.list("a") == []
     assert done.person is None
-    assert "c1" not in json.dumps(done.told())
+    assert '"c1"' not in json.dumps(done.told())  # hexadecimal digits may well say c1
     again = await collector.deletions.delete("a", person)
     assert (again.deleted_events, again.proof) == (0, done.proof)
 
