@@ -316,15 +316,12 @@ async def test_reconciling_may_fail_and_is_told(client: Any, voltha_simulator: S
 
 async def test_a_stack_with_a_pace_configures_no_more_services_than_that(client: Any) -> None:
     """29 services a second one after the other, 104 to 116 with 64 at once: what was measured (section 12.7)."""
-    loop = asyncio.get_running_loop()
     async with Simulator(olts=1, pons=1, onus=1, pace=100.0) as paced:
         stack = paced._stack
         waits = [stack.paced(0.03) for _ in range(50)]
         assert waits[0] == pytest.approx(0.03, abs=0.001)
         assert waits[-1] == pytest.approx(0.03 + 0.49, abs=0.05)
-        before = loop.time()
         await asyncio.sleep(1.0)
         assert stack.paced(0.03) == pytest.approx(0.03, abs=0.001)  # idle again
-        assert loop.time() > before
     with pytest.raises(ValueError, match="pace must be 0"):
         Simulator(pace=-1)
