@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .._wal import use_write_ahead_log
 from ._chain import Head, Roster, genesis, link, seal_head, seal_roster, signed_well
 from ._journal import JOURNALS, left_behind
 from ._keys import open_signer
@@ -82,7 +83,7 @@ def open_database(home: Path, *, write: bool) -> sqlite3.Connection:
         raise AuditError(f"the audit trail {path} cannot be opened: {error}") from error
     try:
         if write:
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(connection, patience=_PATIENCE)
             connection.executescript(_SCHEMA)
         else:
             connection.execute("PRAGMA query_only = ON")

@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .._wal import use_write_ahead_log
 from ..errors import StorageError
 from ._sqlite_thread import WriterThread
 from ._types import Row, ScopeKey, conflict, lost
@@ -273,16 +274,7 @@ class SqliteBackend:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, once among all processes that open the file at the same time."""
-    deadline = time.monotonic() + _BUSY
-    while True:
-        # Changing to the log needs the file for itself for a moment, and SQLite does not wait for that by itself.
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    use_write_ahead_log(connection, patience=_BUSY)
     connection.execute("BEGIN IMMEDIATE")
     try:
         (found,) = connection.execute("PRAGMA user_version").fetchone()

@@ -95,6 +95,8 @@ class Broker:
         self._relaying = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipes: set[Pipe] = set()
+        #: Who called a relay socket and is not connected to the endpoint yet.
+        self._callers: set[_Caller] = set()
         self._listening: list[socket.socket] = []
         #: How many connections were allowed and denied, and how many bytes went through relays.
         self.allowed = 0
@@ -136,10 +138,14 @@ class Broker:
         """End all relays and give no answers any more. Handed-over sockets belong to the child and end with it."""
         for task in list(self._tasks):
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Only now: a task that was cancelled may have made a connection in its last moment.
+        for caller in list(self._callers):
+            caller.abort()
         for pipe in list(self._pipes):
             if pipe.transport is not None:
                 pipe.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # asyncio closes the sockets of aborted transports in its next round
         for listening in (*self._listening, self._sock):
             listening.close()
 
@@ -339,8 +345,12 @@ class Broker:
         loop = asyncio.get_running_loop()
         while True:
             accepted, _ = await loop.sock_accept(listening)
-            if wait := self._asks.take(1):
-                await asyncio.sleep(wait)
+            try:
+                if wait := self._asks.take(1):
+                    await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                accepted.close()
+                raise
             if len(self._tasks) > MOST_PENDING:
                 accepted.close()
                 continue
@@ -372,7 +382,12 @@ class Broker:
         caller.hand_to(self._pipe(self._rate), outer)
 
     def call(self, caller: _Caller, endpoint: Endpoint) -> None:
+        self._callers.add(caller)
         self._start(self.relay(caller, endpoint), "relay")
+
+    def forget(self, caller: _Caller) -> None:
+        """It is connected to its endpoint, or gone."""
+        self._callers.discard(caller)
 
 
 class _Caller(asyncio.Protocol):
@@ -388,11 +403,15 @@ class _Caller(asyncio.Protocol):
         transport.pause_reading()
         self._broker.call(self, self._endpoint)
 
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        self._broker.forget(self)
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
     def hand_to(self, inner: Pipe, outer: Pipe) -> None:
+        self._broker.forget(self)
         transport = self._transport
         if transport is None or transport.is_closing() or outer.transport is None:
             if outer.transport is not None:
