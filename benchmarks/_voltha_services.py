@@ -24,7 +24,6 @@ __all__ = ["figures"]
 
 PONS, ONUS = 16, 64
 ROUNDS = 5
-MANY = 256
 ALL = PONS * ONUS
 IN_TURN = 48
 _SPEED = {"bandwidth_down": 100_000, "bandwidth_up": 50_000}
@@ -37,7 +36,7 @@ def figures() -> list[Figure]:
     return [
         Figure(
             name="voltha_services",
-            what=f"{MANY} subscribers provisioned and verified, {taken['at_once']} at once",
+            what=f"{ALL} subscribers provisioned and verified, {taken['at_once']} at once",
             against="a bare loop that sends the same messages",
             unit="ms/subscriber",
             sides=verified,
@@ -121,8 +120,8 @@ class _Bench:
 
     async def run(self) -> dict[str, Any]:
         await self._bulk("add", 64), await self._bulk("remove", 64)  # warm
-        verified = await _in_turn(self._verified, self._bare, MANY)
-        at_once = [await self._bare(MANY, at_once=64) for _ in range(ROUNDS)]
+        verified = await _in_turn(self._verified, self._bare, ALL)
+        at_once = [await self._bare(ALL, at_once=64) for _ in range(ROUNDS)]
         bulk = await _in_turn(self._verified, self._one_by_one, ALL)
         return {
             "verified": verified,

@@ -142,6 +142,21 @@ def test_a_name_means_one_thing_within_a_plugin() -> None:
             wrong("flows", 1)
 
 
+def test_what_a_plugin_counted_itself_is_a_counter_by_its_name() -> None:
+    telemetry = Telemetry()
+    recorder = telemetry.instance("voltha", "a").recorder
+    for value in (3, 7, 2):  # the last one after the plugin began anew
+        recorder.keep("calls_total", value)
+        recorder.keep("calls_open", value)
+    found = samples(telemetry)
+    assert found["calls_total", ("plugin", "voltha"), ("tenant", "a")] == 2
+    assert found["calls_open", ("plugin", "voltha"), ("tenant", "a")] == 2
+    with pytest.raises(ValueError, match="'calls' is a counter already"):
+        recorder.set("calls", 1)
+    with pytest.raises(ValueError, match="a counter only grows"):
+        recorder.keep("calls_total", -1)
+
+
 def test_of_two_plugins_that_mean_different_things_by_a_name_the_first_one_has_it() -> None:
     telemetry = Telemetry()
     telemetry.instance("one", None).recorder.observe("work", 1)

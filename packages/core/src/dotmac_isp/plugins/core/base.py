@@ -57,7 +57,7 @@ class BasePlugin(ABC):  # noqa: B024 - every step has a sensible default
         return HealthReport(status=HealthStatus.HEALTHY, message="active")
 
     async def get_metrics(self) -> Mapping[str, float]:
-        """Numbers about the plugin itself (not about devices), by Prometheus name."""
+        """Numbers about the plugin itself (not about devices), by Prometheus name: counters end in `_total`, the rest are gauges."""
         return {}
 
 

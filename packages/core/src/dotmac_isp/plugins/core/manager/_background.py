@@ -61,7 +61,7 @@ async def collect_all(building: Building, instances: Iterable[Instance]) -> None
         samples = []
         for name, value in (await instance.plugin_metrics()).items():
             try:
-                instance.member.metrics.recorder.set(name, value)
+                instance.member.metrics.recorder.keep(name, value)
             except (PluginError, ValueError) as error:
                 _LOG.warning("%s: the metric %r cannot be kept: %s", instance.ref, name, error)
             else:

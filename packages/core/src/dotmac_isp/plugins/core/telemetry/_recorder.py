@@ -75,6 +75,18 @@ class Recorder:
             if (key in self._numbers and self._kinds[name] is MetricKind.GAUGE) or self._admit(key, MetricKind.GAUGE):
                 self._numbers[key] = float(value)
 
+    def keep(self, name: str, value: float) -> None:
+        """What a plugin counted or measured itself: a counter's present value where the name ends in `_total`, else a gauge."""
+        kind = MetricKind.COUNTER if name.endswith("_total") else MetricKind.GAUGE
+        if kind is MetricKind.COUNTER and not (value >= 0 and math.isfinite(value)):
+            raise ValueError(
+                f"the counter {name!r} stands at {value!r}: a counter only grows; use another name for a gauge"
+            )
+        key = (name.removesuffix("_total") if kind is MetricKind.COUNTER else name, ())
+        with self._lock:
+            if (key in self._numbers and self._kinds[key[0]] is kind) or self._admit(key, kind):
+                self._numbers[key] = float(value)
+
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put a value, as a rule seconds, into a histogram."""
         if math.isnan(value):

@@ -12,7 +12,6 @@ from ._stats import CallStats
 from ._turns import LifeRecorder
 
 if TYPE_CHECKING:
-    from ..api import MetricRecorder
     from ..model import FailureKind
 
 __all__ = ["InstanceMetrics", "PluginTotals", "Telemetry", "TelemetryTotals"]
@@ -60,7 +59,7 @@ class InstanceMetrics:
         return stats
 
     @property
-    def recorder(self) -> MetricRecorder:
+    def recorder(self) -> Recorder:
         """The instance's own numbers, to be set by the host."""
         return self.own
 
