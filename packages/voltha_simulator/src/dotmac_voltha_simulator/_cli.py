@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--unis", type=int, default=1, help="UNIs per ONU (default 1)")
     add("--first-olt", default="127.0.0.1:9191", metavar="HOST:PORT", help="address of OLT 0, next ones follow")
     add("--time-factor", type=float, default=1.0, help="scales all timers: 0.1 is ten times faster (default 1)")
+    add("--onu-metrics", action="store_true", help="ONUs measure from the start, as with the ONU adapter's flag")
     add("--pace", type=float, default=0.0, help="services that the adapters configure in a second; a real stack: 110")
     add("--control", metavar="SOCKET", help="a Unix socket for 'dotmac-voltha-simulator control SOCKET …'")
     add("--username", default="", help="ask every call for this user")
@@ -122,6 +123,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         unis=options.unis,
         time_factor=options.time_factor,
         pace=options.pace,
+        onu_metrics=options.onu_metrics,
         username=options.username,
         password=options.password or given,
         first_olt=options.first_olt,

@@ -35,6 +35,7 @@ DEEDS: Final[dict[str, tuple[str, ...]]] = {
     "packet_in": ("SERIAL", "HEX"),
     "delay_replies": ("SECONDS",),
     "lose_answers": ("RPC", "TIMES"),
+    "refuse": ("RPC", "STATUS", "TEXT", "TIMES"),
     "fail_reconciling": ("YES|NO",),
 }
 
@@ -85,6 +86,9 @@ def _deeds(simulator: Simulator) -> dict[str, Callable[..., Awaitable[None]]]:
     async def lose_answers(rpc: str, times: str) -> None:
         simulator.faults.lose_answers(rpc, int(times))
 
+    async def refuse(rpc: str, status: str, text: str, times: str) -> None:
+        simulator.faults.refuse(rpc, status, text, int(times))
+
     async def fail_reconciling(answer: str) -> None:
         simulator.faults.reconciling_fails = answer.lower() in {"yes", "true", "1"}
 
@@ -97,7 +101,7 @@ def _deeds(simulator: Simulator) -> dict[str, Callable[..., Awaitable[None]]]:
     async def restore_olt_link(index: str) -> None:
         await simulator.restore_olt_link(int(index))
 
-    own = (delay_replies, lose_answers, fail_reconciling, packet_in, cut_olt_link, restore_olt_link)
+    own = (delay_replies, lose_answers, refuse, fail_reconciling, packet_in, cut_olt_link, restore_olt_link)
     named: dict[str, Callable[..., Awaitable[None]]] = {deed.__name__: deed for deed in own}
     return {name: named.get(name) or getattr(simulator, name) for name in DEEDS}
 

@@ -17,7 +17,7 @@ from ._events.kafka import KafkaSink
 from ._events.sinks import EventSink, MemorySink, Subscription
 from ._serving.edge import MAX_MESSAGE, Credentials, Edge
 from ._stack import delays
-from ._stack.records import OnuRecord
+from ._stack.records import OltRecord, OnuRecord
 from ._stack.stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
 from ._values.kpi import Publisher
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ._events.messages import PublishedEvent
     from ._serving.faults import Faults
-    from ._stack.records import OltRecord
 
 ADAPTERS = (OLT_TYPE, ONU_TYPE)
 
@@ -58,6 +57,7 @@ class Simulator:
         unis: int = 1,
         time_factor: float = 1.0,
         pace: float = 0.0,
+        onu_metrics: bool = False,
         username: str = "",
         password: str = "",
         first_olt: str = "127.0.0.1:9191",
@@ -76,6 +76,7 @@ class Simulator:
             raise ValueError(f"pace must be 0 (no limit) or above, not {pace}")
         self._stack = Stack(hardware, [self._memory, *sinks], time_factor=time_factor)
         self._stack.pace = pace
+        self._stack.onu_metrics = onu_metrics
         self._server: grpc.aio.Server | None = None
         self._port = 0
         self._started = False
@@ -263,6 +264,8 @@ class Simulator:
             return
         if not self.faults.reconciling_fails:
             self._stack.set_state(record, oper=before)
+            if isinstance(record, OltRecord):
+                olt_life.tell_up(self._stack, record)
             return
         self._stack.set_state(record, oper=OPER.RECONCILING_FAILED, reason="reconciling-canceled")
         if isinstance(record, OnuRecord):

@@ -298,7 +298,9 @@ class DeviceCalls:
         else:
             errors = onu_update_errors(request)
             if errors:
-                raise unknown(f"errors-handling-one-or-more-pm-config, errors:[{' '.join(errors)}]")
+                words = f"errors-handling-one-or-more-pm-config, errors:[{' '.join(errors)}]"
+                self.stack.emit(rpc_error("UpdateDevicePmConfigs", record.id, words, {}))
+                raise unknown(words)
         record.message.pm_configs.CopyFrom(request)
         if isinstance(record, OnuRecord):
             record.measures = any(group.enabled for group in request.groups)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from voltha_protos import logical_device_pb2
 
-from .._events.alarms import olt_event
+from .._events.alarms import olt_event, set_lan_loss
 from .._events.messages import device_event
 from .._stack import delays
 from .._stack.stack import ADAPTER_ENDPOINTS, ADMIN, CONNECT, OLT_TYPE, OPER, Stack
@@ -54,14 +54,15 @@ def _active(stack: Stack, olt: OltRecord) -> None:
         return
     olt.run = hardware.runs
     stack.set_state(olt, oper=OPER.ACTIVE, connect=CONNECT.REACHABLE)
-    olt_event(stack, olt, "OLT_DOWN_INDICATION", {"oper-state": "up"}, raised=False)
-    _tell_communication(stack, olt, raised=False)
+    tell_up(stack, olt)
     _set_pon_ports(stack, olt, hardware)
     _ensure_logical_device(stack, olt)
     onu_life.discover_all(stack, olt)
 
 
 def _set_pon_ports(stack: Stack, olt: OltRecord, hardware: OltHardware) -> None:
+    # After a restart the PONs come up before anybody is connected, and nobody is told (recordings 02 and 02b).
+    told = bool(olt.ports) or not hardware.runs
     if not olt.ports:
         uplink = nni_port(olt.id, hardware.mac)
         olt.ports[uplink.port_no] = uplink
@@ -71,7 +72,8 @@ def _set_pon_ports(stack: Stack, olt: OltRecord, hardware: OltHardware) -> None:
     for pon in range(len(hardware.onus)):
         if pon not in hardware.disabled_pons:
             olt.ports[pon_number(pon)].oper_status = OPER.ACTIVE
-            olt_event(stack, olt, "OLT_PON_INTERFACE_DOWN", {"oper-state": "up"}, raised=False)
+            if told:
+                olt_event(stack, olt, "OLT_PON_INTERFACE_DOWN", {"oper-state": "up"}, raised=False)
 
 
 def _ensure_logical_device(stack: Stack, olt: OltRecord) -> None:
@@ -92,6 +94,12 @@ def _logical_message(logical_id: str, olt: OltRecord) -> Any:
     message.switch_features.n_buffers, message.switch_features.n_tables = 256, 2
     message.switch_features.capabilities = _OFPC_CAPABILITIES
     return message
+
+
+def tell_up(stack: Stack, olt: OltRecord) -> None:
+    """What the adapter says whenever it has connected to an OLT, also when nothing was raised (surprise 30)."""
+    olt_event(stack, olt, "OLT_DOWN_INDICATION", {"oper-state": "up"}, raised=False)
+    _tell_communication(stack, olt, raised=False)
 
 
 def _tell_communication(stack: Stack, olt: OltRecord, *, raised: bool) -> None:
@@ -188,13 +196,16 @@ def link_back(stack: Stack, olt: OltRecord) -> None:
 def _linked(stack: Stack, olt: OltRecord) -> None:
     active = olt.message.admin_state == ADMIN.ENABLED
     stack.set_state(olt, oper=OPER.ACTIVE if active else OPER.UNKNOWN, connect=CONNECT.REACHABLE)
-    _tell_communication(stack, olt, raised=False)
+    tell_up(stack, olt)
     if active:
         onu_life.discover_all(stack, olt)
 
 
 def reboot(stack: Stack, olt: OltRecord) -> None:
     """The hardware restarts: ONUs are lost at once, the OLT's own loss is noticed seconds later (surprise 27)."""
+    for onu in stack.onus_of(olt):
+        if onu.message.oper_status == OPER.ACTIVE:
+            set_lan_loss(stack, onu, raised=True)
     lose_onus(stack, olt)
     hardware = olt.hardware
     if hardware is None or hardware.restarting:

@@ -103,7 +103,8 @@ def _mib_read(stack: Stack, onu: OnuRecord) -> None:
     device = onu.message
     device.vendor, device.model = onu.hardware.serial[:4], "v0.0.1"
     if not device.HasField("pm_configs"):
-        device.pm_configs.CopyFrom(onu_pm_configs(onu.id))
+        device.pm_configs.CopyFrom(onu_pm_configs(onu.id, measures=stack.onu_metrics))
+        onu.measures = stack.onu_metrics
     _add_ports(stack, onu)
     stack.set_state(onu, connect=CONNECT.UNKNOWN, reason="discovery-mibsync-complete")
     onu.timers.later(delays.ONU_READY, _ready, stack, onu)
@@ -178,7 +179,7 @@ def set_ports(stack: Stack, onu: OnuRecord, *, live: bool) -> None:
     """Bring the UNIs up or down; up only the first, as the adapter's UNI mask has it (surprise 43)."""
     logical = logical_of(stack, onu)
     for place, number in enumerate(uni_numbers(onu)):
-        onu.ports[number].oper_status = OPER.ACTIVE if live else OPER.UNKNOWN
+        onu.ports[number].oper_status = OPER.ACTIVE if live and not place else OPER.UNKNOWN
         if logical is not None and (place == 0 or not live):
             stack.set_link(logical, number, live=live)
 
@@ -209,6 +210,8 @@ def come_back(stack: Stack, onu: OnuRecord) -> None:
     if onu.message.admin_state == ADMIN.DISABLED:
         stack.set_state(onu, oper=OPER.UNKNOWN, connect=CONNECT.REACHABLE, reason="omci-admin-lock")
         return
+    # The adapter begins anew with an empty list of alarms: nobody is told that the UNI's is over (recordings 07, 10).
+    onu.raised.discard("ONU_Ethernet_UNI")
     set_onu_alarm(stack, onu, "ONU_LOSS_OF_SIGNAL", raised=False)
     stack.set_state(onu, oper=OPER.ACTIVATING, connect=CONNECT.REACHABLE)
     onu.timers.later(delays.ONU_OMCI, _omci_started, stack, onu)
@@ -250,7 +253,8 @@ def disable(stack: Stack, onu: OnuRecord) -> None:
     """Lock the ONU; its flows stay."""
     onu.timers.cancel()
     stack.set_state(onu, admin=ADMIN.DISABLED, oper=OPER.UNKNOWN)
-    set_lan_loss(stack, onu, raised=True)
+    if onu.message.connect_status == CONNECT.REACHABLE:
+        set_lan_loss(stack, onu, raised=True)
     set_ports(stack, onu, live=False)
     onu.timers.later(delays.ONU_DISABLE, _locked, stack, onu)
 

@@ -60,6 +60,8 @@ _ONU_GROUPS = {
     "GEM_Port_History": (900, _GEM),
 }
 HISTORY_GROUPS = frozenset(name for name, (seconds, _) in _ONU_GROUPS.items() if seconds == _HISTORY_SECONDS)
+#: Every period is a multiple of so many seconds.
+_STEP = 5
 _KINDS = {"c": _TYPE.CONTEXT, "g": _TYPE.GAUGE, "": _TYPE.COUNTER}
 
 
@@ -69,19 +71,19 @@ def olt_pm_configs(device_id: str) -> Any:
     return device_pb2.PmConfigs(id=device_id, default_freq=150, metrics=metrics)
 
 
-def onu_pm_configs(device_id: str) -> Any:
-    """What an ONU brings: six groups, all switched off."""
+def onu_pm_configs(device_id: str, *, measures: bool) -> Any:
+    """What an ONU brings: six groups, switched on where the ONU adapter was started to measure (recording 08)."""
     configs = device_pb2.PmConfigs(id=device_id, default_freq=900, grouped=True, freq_override=True)
     for name, (seconds, metrics) in _ONU_GROUPS.items():
-        configs.groups.append(_group(name, seconds, metrics))
+        configs.groups.append(_group(name, seconds, metrics, enabled=measures))
     return configs
 
 
-def _group(name: str, seconds: int, metrics: str) -> Any:
-    group = device_pb2.PmGroupConfig(group_name=name, group_freq=seconds)
+def _group(name: str, seconds: int, metrics: str, *, enabled: bool) -> Any:
+    group = device_pb2.PmGroupConfig(group_name=name, group_freq=seconds, enabled=enabled)
     for metric in metrics.split():
         title, _, kind = metric.partition(":")
-        group.metrics.append(device_pb2.PmConfig(name=title, type=_KINDS[kind], sample_freq=seconds))
+        group.metrics.append(device_pb2.PmConfig(name=title, type=_KINDS[kind], sample_freq=seconds, enabled=enabled))
     return group
 
 
@@ -92,9 +94,12 @@ def olt_update_refusal(configs: Any) -> str:
 
 def onu_update_errors(configs: Any) -> list[str]:
     """What the ONU adapter says about a changed configuration (surprise 32); empty when it takes it."""
-    found = []
-    if configs.default_freq % 5 or not configs.default_freq:
-        found.append(f"frequency-{configs.default_freq}-should-be-a-multiple-of-5")
+    own = [group.group_freq for group in configs.groups if group.group_name not in HISTORY_GROUPS]
+    found = [
+        f"frequency-{seconds}-should-be-a-multiple-of-5"
+        for seconds in (configs.default_freq, *own)
+        if seconds % _STEP or not seconds
+    ]
     fixed = (group for group in configs.groups if group.group_name in HISTORY_GROUPS)
     found += [
         f"internal-error-during-group-freq-update--groupname-{group.group_name}-freq-{group.group_freq}"

@@ -14,7 +14,7 @@ from .._events.messages import rpc_error
 from .._serving.refusal import CrashRefusedError, RefusedError, unavailable, unknown
 from .._stack import delays
 from .._stack.records import LogicalRecord, OltRecord, OnuRecord
-from .._stack.stack import ONU_TYPE
+from .._stack.stack import CONNECT, ONU_TYPE
 from . import parts, rules
 from .decompose import DeviceFlow, decompose
 from .identity import flow_id, sort_match
@@ -125,6 +125,8 @@ def _verdict(stack: Stack, logical: LogicalRecord, each: DeviceFlow) -> str:
     if isinstance(record, OnuRecord):
         first = not uni_parts(rules.uni_of(each.flow))[2]
         return rules.onu_failure(each.flow, ready=record.omci_ready, first_uni=first)
+    if record.message.connect_status == CONNECT.UNREACHABLE:
+        return "the OLT is not connected"
     onu = _onu_behind(stack, logical, rules.uni_of(each.flow))
     ready = onu is not None and onu.omci_ready
     if onu is not None and ONU_TYPE in stack.faults.adapters_down and rules.queue_of(each.flow) not in onu.profiles:
@@ -228,6 +230,7 @@ async def _delete_strict(stack: Stack, logical: LogicalRecord, mod: Any) -> None
         record = stack.devices.get(device_id)
         if record is not None and record.message.type in stack.faults.adapters_down:
             cause = f"rpc error: code = Internal desc = flow-delete-failed: {device_id}"
+            _tell_undeleted(stack, logical, flow)
             raise RefusedError(grpc.StatusCode.ABORTED, f"failed deleting flows id:{identity}, errors:[{cause}]")
     if identity in logical.stuck or _never_finishes(stack, logical, identity):
         await _delete_in_vain(stack, logical, flow)
@@ -243,7 +246,10 @@ def _delete_unknown(stack: Stack, logical: LogicalRecord, mod: Any, identity: in
         found = decompose(flow, stack.topology(logical))
     except RefusedError:
         return
-    _drop_device_flows(stack, [(each.device_id, each.flow.id) for each in found])
+    for each in found:
+        record = stack.devices.get(each.device_id)
+        if record is not None:
+            _dropped(stack, record, record.take_flow(each.flow.id) or each.flow)
 
 
 def _never_finishes(stack: Stack, logical: LogicalRecord, identity: int) -> bool:
@@ -260,10 +266,14 @@ async def _delete_in_vain(stack: Stack, logical: LogicalRecord, flow: Any) -> No
     logical.stuck.add(flow.id)
     _drop_device_flows(stack, logical.rules[flow.id])
     await stack.timers.sleep(delays.FLOW_TIMEOUT)
-    context = {"rpc": _RPC, "flow-id": str(flow.id), "flow-cookie": str(flow.cookie), "logical-device-id": logical.id}
-    stack.emit(rpc_error(_RPC, logical.id, "failed-to-delete-device-flows", context))
+    _tell_undeleted(stack, logical, flow)
     details = f"failed deleting flows id:{flow.id}, errors:[rpc error: code = Aborted desc = timeout]"
     raise RefusedError(grpc.StatusCode.ABORTED, details)
+
+
+def _tell_undeleted(stack: Stack, logical: LogicalRecord, flow: Any) -> None:
+    context = {"rpc": _RPC, "flow-id": str(flow.id), "flow-cookie": str(flow.cookie), "logical-device-id": logical.id}
+    stack.emit(rpc_error(_RPC, logical.id, "failed-to-delete-device-flows", context))
 
 
 def _delete(stack: Stack, logical: LogicalRecord, mod: Any) -> None:

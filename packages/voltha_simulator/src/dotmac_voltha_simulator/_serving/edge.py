@@ -89,6 +89,7 @@ class Edge:
         async def handle(request: Any, context: Any) -> Any:
             try:
                 await self._admit(context)
+                self._stack.faults.require_willing(rpc)
                 result = answer(request)
                 result = await result if asyncio.iscoroutine(result) else result
                 if self._stack.faults.answer_is_lost(rpc):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import grpc
+
+from .refusal import RefusedError
+
 
 @dataclass(slots=True)
 class Faults:
@@ -18,6 +22,7 @@ class Faults:
     #: devices of an adapter that comes back end in RECONCILING_FAILED (surprise 24)
     reconciling_fails: bool = False
     _lost: dict[str, int] = field(default_factory=dict)
+    _refused: dict[str, tuple[int, RefusedError]] = field(default_factory=dict)
 
     def lose_answers(self, rpc: str, times: int = 1) -> None:
         """The next ``times`` calls of ``rpc`` are carried out, and their caller gets UNAVAILABLE instead of the answer."""
@@ -29,3 +34,25 @@ class Faults:
         if left:
             self._lost[rpc] = left - 1
         return bool(left)
+
+    def refuse(self, rpc: str, status: str, text: str = "", times: int = 1) -> None:
+        """The next ``times`` calls of ``rpc`` are not carried out, and their caller gets ``status`` (a name such as ``ABORTED``)
+        with ``text``: a device that is busy, a deletion that fails. Raises `ValueError` for a status that gRPC does not have.
+        """
+        try:
+            code = grpc.StatusCode[status.upper()]
+        except KeyError:
+            names = ", ".join(each.name for each in grpc.StatusCode)
+            raise ValueError(f"{status!r} is no gRPC status; there are {names}") from None
+        self._refused[rpc] = (times, RefusedError(code, text))
+
+    def require_willing(self, rpc: str) -> None:
+        """Raise the refusal that this call is to get."""
+        left, refusal = self._refused.get(rpc, (0, None))
+        if refusal is None:
+            return
+        if left > 1:
+            self._refused[rpc] = (left - 1, refusal)
+        else:
+            del self._refused[rpc]
+        raise refusal

@@ -47,6 +47,8 @@ class Stack:
         self.change_events = SingleConsumerStream()
         self.packets_in = SingleConsumerStream()
         self.refused_crashes = 0
+        #: whether the ONU adapter was started to measure
+        self.onu_metrics = False
         #: services that the adapters can configure in a second, together; 0 for as many as come
         self.pace = 0.0
         self._busy_until = 0.0

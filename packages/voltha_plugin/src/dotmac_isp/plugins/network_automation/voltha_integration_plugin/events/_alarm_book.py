@@ -29,6 +29,7 @@ _ENDED_BY_ACTIVATION: Final = frozenset(
         "ONU_LOSS_OF_FRAME",
         "ONU_LOSS_OF_PLOAM",
         "ONU_STARTUP_FAIL",
+        "ONU_Ethernet_UNI",  # the adapter begins anew with an empty list of alarms, and says nothing of it
     }
 )
 #: How many alarms that are over are remembered, to know late events of them.
