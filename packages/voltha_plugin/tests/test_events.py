@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +24,7 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._log
 from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
 pytest.importorskip("aiokafka", reason="aiokafka is not installed")
@@ -175,6 +177,72 @@ async def test_alarms_of_the_time_between_two_runs_are_not_lost(run: Any, simula
     await simulator.clear_alarm("ONU_LOSS_OF_BURST", second)
     await host.hooks.wait_for("alarm_cleared", 2)
     assert [each["name"] for each in await plugin.alarm_history()] == ["ONU_LOSS_OF_BURST"], "one is kept, the last"
+
+
+BROKER = """
+import sys, time
+from confluent_kafka import Producer
+cluster = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+(broker,) = cluster.list_topics(timeout=10).brokers.values()
+print(f"{broker.host}:{broker.port}", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def broker() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A broker of its own process, and where it is."""
+    words = [sys.executable, "-c", BROKER]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+
+
+@pytest.mark.slow
+async def test_a_minute_without_kafka_loses_and_doubles_nothing(
+    run: Any, simulator: Simulator, broker: tuple[subprocess.Popen[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    process, bootstrap = broker
+    plugin, host = await run(kafka_bootstrap=bootstrap, device_monitoring_interval=0.5)
+    await connected(plugin)
+    olt = await plugin.provision_olt(simulator.olt_addresses[0])
+    first, second = simulator.serial_numbers[:2]
+    for serial in (first, second):
+        await plugin.provision_onu(olt["device_id"], None, None, serial)
+
+    def lost(serial: str, action: str = "RAISE") -> bytes:
+        context = {"serial-number": serial, "intf-id": "0", "port-label": "pon-0"}
+        return bytes(records.made(f"ONU_LOSS_OF_FRAME_{action}_EVENT", olt["device_id"], time.time(), context))
+
+    async def is_away() -> bool:
+        return (await plugin.health_check()).status is HealthStatus.DEGRADED
+
+    adapters = kafka.Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    adapters.produce(TOPIC, value=lost(first))
+    await asyncio.to_thread(adapters.flush, 10)
+    await host.hooks.wait_for("alarm_raised")
+    process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    adapters.produce(TOPIC, value=lost(second))  # as VOLTHA's adapters keep what they cannot send
+    await simulator.power_off(second)
+    await host.hooks.wait_for("onu_unreachable")  # polling sees it without Kafka
+    await until(is_away, limit=50)
+    await asyncio.sleep(max(0.0, 60 - (time.monotonic() - began)))
+    process.send_signal(signal.SIGCONT)
+
+    await asyncio.to_thread(adapters.flush, 60)
+    await host.hooks.wait_for("alarm_raised", 2, limit=90)
+    await connected(plugin)
+    adapters.produce(TOPIC, value=lost(first, "CLEAR"))
+    await asyncio.to_thread(adapters.flush, 10)
+    await host.hooks.wait_for("alarm_cleared")
+    raised = [event.serial_number for event in host.hooks.events if event.event_type == "alarm_raised"]
+    assert sorted(raised) == [first, second]
+    assert [each["serial_number"] for each in await plugin.active_alarms()] == [second]
+    said = [record.getMessage() for record in caplog.records if bootstrap in record.getMessage()]
+    assert any(line.startswith("no events from Kafka at") for line in said), said
 
 
 @pytest.mark.slow

@@ -97,6 +97,8 @@ class EventReader:
             await consumer.start()
             for partition in consumer.assignment():
                 await asyncio.wait_for(consumer.position(partition), 10)
+            # A new group is to remember where it began: what comes while the broker is away would else be passed over.
+            await _commit(consumer)
             self._logger.info("reading events from Kafka at %s", self.bootstrap)
             self.state, self.error = "connected", ""
             await self._read(consumer)
