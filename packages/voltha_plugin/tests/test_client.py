@@ -70,13 +70,19 @@ async def test_a_list_of_4096_onus_arrives_and_every_call_carries_the_login(larg
     await plugin.deactivate()
 
 
-async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host: Any, tmp_path: Path) -> None:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A key and its certificate, which is its own authority."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not there to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
     arguments = [*command.split(), "-addext", "subjectAltName=DNS:localhost"]
-    await asyncio.to_thread(subprocess.run, arguments, check=True, capture_output=True)
+    subprocess.run(arguments, check=True, capture_output=True)
+    return key, certificate
+
+
+async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host: Any, tmp_path: Path) -> None:
+    key, certificate = await asyncio.to_thread(make_certificate, tmp_path)
     _, server = large
     pair = (key.read_bytes(), certificate.read_bytes())
     port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
@@ -91,6 +97,31 @@ async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host:
         other = VolthaIntegrationPlugin(make_host(Plain(port, "localhost"), retry_time=0.2, **settings))
         with pytest.raises(VolthaUnavailableError):
             await other.activate()
+
+
+async def test_a_server_that_asks_for_the_clients_certificate_gets_it(
+    large: Any, make_host: Any, tmp_path: Path
+) -> None:
+    key, certificate = await asyncio.to_thread(make_certificate, tmp_path)
+    _, server = large
+    pair = (key.read_bytes(), certificate.read_bytes())
+    credentials = grpc.ssl_server_credentials(
+        [pair], root_certificates=certificate.read_bytes(), require_client_auth=True
+    )
+    port = server.add_secure_port("localhost:0", credentials)
+    await server.start()
+
+    tls = {"voltha_tls": True, "voltha_tls_ca": certificate}
+    known = VolthaIntegrationPlugin(
+        make_host(Plain(port, "localhost"), **tls, voltha_tls_certificate=certificate, voltha_tls_key=key)
+    )
+    await known.activate()
+    assert (await known.health_check()).details["tls"] is True
+    await known.deactivate()
+
+    stranger = VolthaIntegrationPlugin(make_host(Plain(port, "localhost"), retry_time=0.2, **tls))
+    with pytest.raises(VolthaUnavailableError):
+        await stranger.activate()
 
 
 @pytest.mark.parametrize(

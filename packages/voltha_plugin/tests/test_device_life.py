@@ -13,6 +13,7 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     RequestRefusedError,
     ServiceConfigError,
     StateTimeoutError,
+    VolthaError,
     VolthaIntegrationPlugin,
 )
 from dotmac_voltha_simulator import Simulator
@@ -39,6 +40,37 @@ async def test_an_olt_is_deleted_with_its_onus_and_comes_back_when_it_is_created
     assert olt["created"] is True
     assert olt["logical_device_id"] != logical
     assert simulator.refused_crashes == 0
+
+
+async def test_a_device_that_is_busy_is_asked_to_go_again(plugin: VolthaIntegrationPlugin, active_olt: Any) -> None:
+    simulator, _ = active_olt
+    onu = await plugin.get_device_status(simulator.serial_numbers[0])
+    words = f"device-cannot-process-request-{onu['device_id']}"
+    simulator.faults.refuse("DeleteDevice", "UNKNOWN", words, times=2)
+    gone = await plugin.delete_device(simulator.serial_numbers[0], context=PluginContext.within(20))
+    assert gone["deleted"] is True
+
+
+async def test_a_deletion_that_fails_again_and_again_says_what_voltha_said(
+    plugin: VolthaIntegrationPlugin, active_olt: Any
+) -> None:
+    simulator, _ = active_olt
+    serial = simulator.serial_numbers[0]
+    simulator.faults.refuse("DeleteDevice", "ABORTED", "the adapter lost its mind", times=100)
+    with pytest.raises(StateTimeoutError, match="the adapter lost its mind"):
+        await plugin.delete_device(serial, context=PluginContext.within(3))
+    assert (await plugin.get_device_status(serial))["status"] == "active"
+    simulator.faults.refuse("DeleteDevice", "OK", times=0)
+
+
+async def test_a_command_that_is_refused_is_told_with_its_reason(
+    plugin: VolthaIntegrationPlugin, active_olt: Any
+) -> None:
+    simulator, _ = active_olt
+    simulator.faults.refuse("DisableDevice", "UNKNOWN", "no connection to 10.0.0.9:50061")
+    with pytest.raises(VolthaError, match=r"no connection to 10\.0\.0\.9:50061"):
+        await plugin.disable_device(simulator.serial_numbers[0])
+    assert (await plugin.disable_device(simulator.serial_numbers[0]))["status"] != "active"
 
 
 async def test_an_olt_with_64_onus_is_deleted_because_change_events_are_read(make_host: Callable[..., Any]) -> None:

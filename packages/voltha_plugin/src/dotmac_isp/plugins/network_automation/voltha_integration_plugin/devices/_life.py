@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from voltha_protos import common_pb2, device_pb2
@@ -9,6 +11,7 @@ from voltha_protos import common_pb2, device_pb2
 from .._client import identified
 from .._device import DeviceView, onus_of
 from .._errors import (
+    AdapterError,
     DeviceBusyError,
     DeviceNotFoundError,
     RequestRefusedError,
@@ -25,6 +28,8 @@ __all__ = ["delete_device", "reboot_device", "switch_at_olt", "switch_serial"]
 _GONE: Final = "gone from VOLTHA"
 #: How long one DeleteDevice may take before it is looked at what became of it (an ONU takes 5 s, surprise 20).
 _DELETE_LIMIT: Final = 12.0
+#: How long after a refusal deleting is asked for again.
+_DELETE_AGAIN: Final = 1.0
 #: What an ONU shows on its way out or back, seen after RebootDevice.
 _GOING: Final = ("rebooting", "stopping-openomci")
 
@@ -32,18 +37,18 @@ _GOING: Final = ("rebooting", "stopping-openomci")
 async def delete_device(session: Session, device: DeviceView, follower: Follower, *, force: bool) -> dict[str, Any]:
     """Delete a device and wait until it, and an OLT's ONUs, are gone. An ONU that is still connected comes back anew."""
     step = f"{device.kind.upper()} {device.key} to be gone"
-    trouble = "" if force else await _ask_delete(session, device, follower)
-    if force:
-        await _force(session, device)
+    asked = _Asked(session, device, follower)
+    await (_force(session, device) if force else asked.ask())
 
     async def look() -> tuple[Seen, list[DeviceView] | None]:
+        await asked.again()
         devices = await session.devices()
         left = [each for each in devices if device.id in (each.id, each.parent_id)]
         if not left:
             return Seen(reached=True, state=_GONE), devices
         onus = sum(not each.is_olt for each in left)
         shown = next((each.state for each in left if each.id == device.id), f"{onus} of its ONUs still there")
-        return Seen(reached=False, state=f"{shown}{f' ({trouble})' if trouble else ''}"), None
+        return Seen(reached=False, state=f"{shown}{f' ({asked.trouble})' if asked.trouble else ''}"), None
 
     devices = await follower.until(step, look)
     anew = next((each for each in devices if not device.is_olt and each.serial == device.serial), None)
@@ -56,19 +61,33 @@ async def delete_device(session: Session, device: DeviceView, follower: Follower
     }
 
 
-async def _ask_delete(session: Session, device: DeviceView, follower: Follower) -> str:
-    """Ask; gives what VOLTHA said where it did not just do it. Deleting is asked for once more when it was busy."""
-    limit = max(min(follower.remaining, _DELETE_LIMIT), 0.1)
-    try:
-        await session.client.call("DeleteDevice", identified(device.id), limit=limit, repeat=False)
-    except DeviceNotFoundError:
-        return ""
-    except VolthaUnavailableError as error:
-        return error.message  # it may be under way: the follower looks
-    except (DeviceBusyError, RequestRefusedError) as error:
-        # Another delete is under way, or the device is being reconciled; what is seen decides.
-        return error.message
-    return ""
+class _Asked:
+    """DeleteDevice, and what VOLTHA said where it did not just do it. One that was refused is asked for again: the device was busy."""
+
+    def __init__(self, session: Session, device: DeviceView, follower: Follower) -> None:
+        self._session: Final = session
+        self._device: Final = device
+        self._follower: Final = follower
+        self._again_at = math.inf
+        self.trouble = ""
+
+    async def ask(self) -> None:
+        limit = max(min(self._follower.remaining, _DELETE_LIMIT), 0.1)
+        self._again_at, self.trouble = math.inf, ""
+        try:
+            await self._session.client.call("DeleteDevice", identified(self._device.id), limit=limit, repeat=False)
+        except DeviceNotFoundError:
+            return
+        except VolthaUnavailableError as error:
+            self.trouble = error.message  # it may be under way: the follower looks
+        except (DeviceBusyError, RequestRefusedError, AdapterError) as error:
+            # Another delete is under way, or the device is being reconciled, or the adapter failed.
+            self.trouble, self._again_at = error.message, time.monotonic() + _DELETE_AGAIN
+
+    async def again(self) -> None:
+        """Ask once more when it is time for that."""
+        if time.monotonic() >= self._again_at:
+            await self.ask()
 
 
 async def _force(session: Session, device: DeviceView) -> None:
