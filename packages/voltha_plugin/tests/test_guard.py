@@ -149,7 +149,7 @@ def test_traps_from_the_uplink_need_no_subscriber_port() -> None:
         ("GetExtValue", extensions_pb2.ValueSpecifier()),
         ("ActivateImage", device_pb2.DeviceImageRequest()),
         ("SimulateAlarm", None),
-        ("ReceivePacketsIn", None),
+        ("StreamPacketsOut", None),
     ],
 )
 def test_calls_that_the_plugin_does_not_make_are_refused(rpc: str, request_: Any) -> None:

@@ -43,6 +43,7 @@ _HARMLESS: Final = frozenset(
         "ListDeviceFlowGroups",
         "ListLogicalDeviceFlowGroups",
         "ReceiveChangeEvents",
+        "ReceivePacketsIn",
         "ListDevicePmConfigs",
         "GetOnuImages",
         "EnablePort",

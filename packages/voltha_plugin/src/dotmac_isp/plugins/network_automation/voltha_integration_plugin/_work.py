@@ -106,6 +106,7 @@ class Work:
         self._tasks.append(self._api.spawn(self.devices.changes.run(), name="voltha change events"))
         self._tasks.append(self._api.spawn(self.desk.reconciler.run(), name="voltha service reconciler"))
         self._tasks.append(self._api.spawn(self._store.follow(), name="voltha services of other hosts"))
+        self._tasks.append(self._api.spawn(self.desk.learner.run(), name="voltha MAC addresses"))
         self._read_events()
 
     def _hear(self, event: DeviceEvent) -> None:

@@ -10,6 +10,7 @@ from .._errors import DeviceNotFoundError, ServiceConfigError, VolthaError
 from .._follow import Follower, time_limit
 from ._bulk import Bulks
 from ._direct import DIRECT, DirectOwner
+from ._learner import MacLearner
 from ._reconciler import Reconciler
 from ._service import ServiceConfig
 from ._stored import ServiceStore, StoredService, check_subscriber_id
@@ -70,6 +71,7 @@ class ServiceDesk:
 
         self.uplinks: Final = Uplinks(api.storage, tenant=api.tenant_id or "", locks=locks)
         self.bulks: Final = Bulks(api, act=self._act, tell=tell, at_once=lambda: self._settings.bulk_concurrency)
+        self.learner: Final = MacLearner(api, store=self.store, session=session, learnt=self._learnt)
         self.reconciler: Final = Reconciler(
             api, store=self.store, subscribers=self.subscribers, uplinks=self.uplinks, session=session, tell=tell
         )
@@ -166,6 +168,12 @@ class ServiceDesk:
         config = {**item.service, "mac_address": mac_address}
         added = await self.add(item.key.onu_serial, subscriber_id, config, context)
         return {**added, "changed": added["created"]}
+
+    async def _learnt(self, item: StoredService, mac_address: str) -> None:
+        """A subscriber's own packet told the address that its service waits for."""
+        key = item.key
+        await self.set_mac(key.onu_serial, key.subscriber_id, mac_address, key.name, None)
+        self._api.logger.info("service %r of subscriber %r: learnt %s", key.name, key.subscriber_id, mac_address)
 
     async def suspend(
         self, device_id: str, subscriber_id: str, name: str | None, context: PluginContext | None
