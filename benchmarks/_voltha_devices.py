@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["figures"]
 
 ROUNDS = 5
+#: A list takes milliseconds, and a garbage collection now and then as long again.
+LISTINGS = 25
 EVENTS = 5_000
 LATENCIES = 200
 DIAGNOSES = 15
@@ -149,7 +151,7 @@ async def _listing(port: int, folder: Path) -> list[Figure]:
             assert len(found.items) == ONUS + 1
             return (time.perf_counter() - started) * 1e3
 
-        sides = await _in_turn(ours, theirs)
+        sides = await _in_turn(ours, theirs, LISTINGS)
     size = _memory(devices())
     memory = Figure(
         name="memory",
@@ -163,10 +165,10 @@ async def _listing(port: int, folder: Path) -> list[Figure]:
     return [Figure("listing", what, "the bare stub call", "ms", sides, 1.5), memory]
 
 
-async def _in_turn(ours: Any, theirs: Any) -> Sides:
+async def _in_turn(ours: Any, theirs: Any, rounds: int = ROUNDS) -> Sides:
     await ours(), await theirs()
     taken: tuple[list[float], list[float]] = ([], [])
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for side in (0, 1) if number % 2 else (1, 0):
             taken[side].append(await (ours, theirs)[side]())
     return Sides(tuple(taken[0]), tuple(taken[1]))

@@ -76,7 +76,7 @@ def _onu(number: int) -> Any:
     onu.admin_state, onu.oper_status, onu.connect_status = 2, 4, 2
     onu.proxy_address.device_id = "olt-1"
     onu.proxy_address.channel_id, onu.proxy_address.onu_id = number // PER_PON, number % PER_PON
-    onu.pm_configs.CopyFrom(onu_pm_configs(onu.id))
+    onu.pm_configs.CopyFrom(onu_pm_configs(onu.id, measures=False))
     return onu
 
 
