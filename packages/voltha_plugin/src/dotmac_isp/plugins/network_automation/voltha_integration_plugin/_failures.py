@@ -30,6 +30,11 @@ _BY_TEXT: Final[tuple[tuple[str, type[VolthaError], str], ...]] = (
     ("already pre-provisioned", DuplicateDeviceError, "Another device has this address, MAC or id"),
     ("ip address already in use", DuplicateDeviceError, "Another device has this address"),
     ("no-device-info-present", RequestRefusedError, "Give host:port or a MAC address"),
+    (
+        "endpoint-cannot-be-empty",
+        RequestRefusedError,
+        "No adapter owns this device yet: enable it first, or delete it and create it with the new address",
+    ),
     ("adapter-not-registered", AdapterError, "Start the adapter for this device type, or correct the type"),
     ("adapter-connection-down", AdapterError, "The adapter does not answer VOLTHA's core; look at it"),
     (
