@@ -86,10 +86,10 @@ def batch(queries: Sequence[Query], tenant: str) -> Sql:
     column = "minute" if rollup else "timestamp"
     values: dict[str, Any] = {"tenant": tenant}
     times: dict[float, str] = {}
-    columns = [f"{expression(name, f'g{index}', values)} AS g{index}" for index, name in enumerate(queries[0].group_by)]
+    columns = [f"{expression(name)} AS g{index}" for index, name in enumerate(queries[0].group_by)]
     for index, query in enumerate(queries):
         when = [_between(query.since, query.until, column, times), *filters(query.where, f"n{index}w", values)]
-        columns.append(f"{aggregate(query, ' AND '.join(when), f'n{index}f', values, rollup=rollup)} AS v{index}")
+        columns.append(f"{aggregate(query, ' AND '.join(when), rollup=rollup)} AS v{index}")
     conditions = ["tenant_id = {tenant:String}", _any_span(queries, column, times), *_names(queries, values)]
     values |= {name: clock_text(at) for at, name in times.items()}
     groups = [f"g{index}" for index in range(len(queries[0].group_by))]

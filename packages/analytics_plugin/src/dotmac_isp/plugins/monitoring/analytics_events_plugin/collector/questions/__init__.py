@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._ask import Answer, Questions
-from ._filters import Wanted, expression, filters, where_of
+from ._filters import Wanted, expression, filters, subcolumn, where_of
 from ._free import SqlMissingError, free_sql
 from ._journeys import KINDS, Journey, build_journey, parse_journey, travel
 from ._query import MEASURES, Query, Sql, aggregate, build, fits_rollup, parse_query, scope
@@ -28,6 +28,7 @@ __all__ = [
     "parse_journey",
     "parse_query",
     "scope",
+    "subcolumn",
     "travel",
     "where_of",
 ]

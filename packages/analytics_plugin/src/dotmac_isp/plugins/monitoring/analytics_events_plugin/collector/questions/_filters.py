@@ -1,7 +1,8 @@
 """Conditions on events: what may be asked of a column or property, and its SQL.
 
-A condition is `{"plan": "gold"}`, `{"plan": ["gold", "basic"]}` or `{"duration_ms": {">": 100, "<=": 500}}`. Every wanted value, and every
-path into the properties, is bound by the engine; what becomes part of the text comes from the tables in this module.
+A condition is `{"plan": "gold"}`, `{"plan": ["gold", "basic"]}` or `{"duration_ms": {">": 100, "<=": 500}}`. Every wanted value is bound by the
+engine; what becomes part of the text comes from the tables in this module, and from paths into the properties, whose parts are letters, digits, `_`
+and `-` and are quoted. (A path that is bound as a value makes the engine read more: it does not know beforehand which.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from ..._plain import EventError, as_mapping, plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["COLUMNS", "PATH", "Wanted", "dimension", "expression", "filters", "listed", "texts", "where_of"]
+__all__ = [
+    "COLUMNS",
+    "PATH",
+    "Wanted",
+    "dimension",
+    "expression",
+    "filters",
+    "listed",
+    "subcolumn",
+    "texts",
+    "where_of",
+]
 
 #: One of these values, or comparisons by their signs.
 Wanted = list[str] | dict[str, Any]
@@ -136,20 +148,24 @@ def dimension(value: object, field: str) -> str:
     return f"properties.{path}"
 
 
-def expression(name: str, parameter: str, values: dict[str, Any]) -> str:
-    """The SQL of a dimension as text; a property's path goes into `values`."""
-    if name in COLUMNS or name == "amount":
-        return f"toString({name})"
-    values[parameter] = name.removeprefix("properties.")
-    return f"toString(getSubcolumn(properties, {{{parameter}:String}}))"
+def expression(name: str) -> str:
+    """The SQL of a dimension as text."""
+    return f"toString({name})" if name in COLUMNS or name == "amount" else subcolumn(name.removeprefix("properties."))
+
+
+def subcolumn(path: str) -> str:
+    """The SQL of a property as text. Raises `EventError` for what is no path: it becomes part of the statement."""
+    if not PATH.fullmatch(path):
+        raise EventError("properties", path, "a path of letters, digits, '_' and '-', with '.' between its parts")
+    return "toString(properties." + ".".join(f"`{part}`" for part in path.split(".")) + ")"
 
 
 def filters(where: Mapping[str, Wanted], prefix: str, values: dict[str, Any]) -> list[str]:
-    """A condition for each entry; paths and wanted values go into `values`, under names that begin with `prefix`."""
+    """A condition for each entry; wanted values go into `values`, under names that begin with `prefix`."""
     conditions: list[str] = []
     for index, (name, wanted) in enumerate(where.items()):
         parameter = f"{prefix}{index}"
-        text = expression(name, parameter, values)
+        text = expression(name)
         if isinstance(wanted, list):
             wanted = {"in": wanted}  # noqa: PLW2901 - one form from here on
         for number, (sign, value) in enumerate(wanted.items()):

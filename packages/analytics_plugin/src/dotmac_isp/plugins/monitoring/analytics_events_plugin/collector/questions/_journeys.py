@@ -228,7 +228,7 @@ def _sessions(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
 def _paths(journey: Journey, condition: str, values: dict[str, Any]) -> Sql:
     """The ways that people go within a session: the same step twice in a row is one."""
     values["gap"] = int(journey.gap * 1000)
-    name = expression(journey.by, "by", values)
+    name = expression(journey.by)
     cut = "steps"
     if journey.start:
         values["start"] = journey.start

@@ -1,7 +1,7 @@
 """Questions about events, and the SQL that answers them.
 
 The tenant is put in here and nowhere else; every value is bound by the engine. What becomes part of the text comes from fixed tables or
-is a property path of letters, digits, `_`, `-` and `.`, which is bound as well.
+is a property path whose parts are letters, digits, `_` and `-`, quoted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from ..._plain import EventError, as_mapping
 from ..._times import clock_text, moment, span
 from ...store import EVENTS, PER_MINUTE
-from ._filters import COLUMNS, PATH, Wanted, dimension, expression, filters, listed, texts, where_of
+from ._filters import COLUMNS, PATH, Wanted, dimension, expression, filters, listed, subcolumn, texts, where_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ __all__ = ["MEASURES", "Query", "Sql", "aggregate", "build", "fits_rollup", "par
 _MAX_ROWS: Final = 10_000
 _MAX_GROUPS: Final = 10
 _DAY: Final = 86400.0
+_MINUTE: Final = 60
 _NUMERIC: Final = ("sum", "avg", "min", "max")
 _COUNTING: Final = ("count", "unique_users", "unique_customers", "unique_sessions", "unique_devices")
 #: Different values of a column or property: exactly, or to about a percent in bounded memory.
@@ -175,7 +176,7 @@ def build(query: Query, tenant: str) -> Sql:
     rollup = fits_rollup(query)
     condition, values = scope(tenant, query.since, query.until, "minute" if rollup else "timestamp")
     conditions = [condition, *filters(query.where, "w", values)]
-    columns, groups = _columns(query, rollup, values)
+    columns, groups = _columns(query, rollup)
     order = "time ASC, value DESC" if query.interval else "value DESC"
     group = f" GROUP BY {', '.join(groups)}" if groups else ""
     return Sql(
@@ -185,26 +186,27 @@ def build(query: Query, tenant: str) -> Sql:
     )
 
 
-def _columns(query: Query, rollup: bool, values: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _columns(query: Query, rollup: bool) -> tuple[list[str], list[str]]:
     columns: list[str] = []
     groups: list[str] = []
     if query.interval:
         column = "minute" if rollup else "timestamp"
-        columns.append(f"toStartOfInterval({column}, INTERVAL {query.interval} SECOND, 'UTC') AS time")
+        whole = rollup and query.interval == _MINUTE  # it has these already
+        columns.append(f"{column if whole else _bucket(column, query.interval)} AS time")
         groups.append("time")
     for index, name in enumerate(query.group_by):
-        columns.append(f"{expression(name, f'g{index}', values)} AS group_{index}")
+        columns.append(f"{expression(name)} AS group_{index}")
         groups.append(f"group_{index}")
-    columns.append(f"{_value(query, rollup, values)} AS value")
+    columns.append(f"{aggregate(query, '', rollup=rollup)} AS value")
     return columns, groups
 
 
-def _value(query: Query, rollup: bool, values: dict[str, Any]) -> str:
-    return aggregate(query, "", "field", values, rollup=rollup)
+def _bucket(column: str, interval: int) -> str:
+    return f"toStartOfInterval({column}, INTERVAL {interval} SECOND, 'UTC')"
 
 
-def aggregate(query: Query, condition: str, name: str, values: dict[str, Any], *, rollup: bool) -> str:
-    """The SQL of the measure over the rows that fulfil `condition` (empty: all); what is bound goes into `values` under `name`."""
+def aggregate(query: Query, condition: str, *, rollup: bool) -> str:
+    """The SQL of the measure over the rows that fulfil `condition` (empty: all)."""
     when = condition or "1"
     if query.measure == "count":
         column = "sumIf(events, {when})" if rollup else "countIf({when})"
@@ -213,9 +215,9 @@ def aggregate(query: Query, condition: str, name: str, values: dict[str, Any], *
         column = f"{query.measure.removeprefix('unique_').removesuffix('s')}_id"
         return f"uniqExactIf({column}, {column} != '' AND {when})"
     if query.measure in _DISTINCT:
-        text = expression(query.field, name, values)
+        text = expression(query.field)
         return f"{_DISTINCT[query.measure]}({text}, {text} != '' AND {when})"
-    number = _number(query, name, values)
+    number = _number(query)
     return f"{_numeric(query, 'If')}({number}, {condition})" if condition else f"{_numeric(query, '')}({number})"
 
 
@@ -225,12 +227,11 @@ def _numeric(query: Query, combinator: str) -> str:
     return f"{name}{combinator}" + (f"({float(percentile.group(1)) / 100:.6f})" if percentile else "")
 
 
-def _number(query: Query, name: str, values: dict[str, Any]) -> str:
+def _number(query: Query) -> str:
     if query.field == "amount":
         # Sums of money stay decimal in the engine; a quantile needs a float.
         return "amount" if query.measure in {"sum", "min", "max"} else "toFloat64(amount)"
-    values[name] = query.field
-    return f"toFloat64OrNull(toString(getSubcolumn(properties, {{{name}:String}})))"
+    return f"toFloat64OrNull({subcolumn(query.field)})"
 
 
 def fits_rollup(query: Query) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from ..._times import clock_text
 from ...store import EVENTS
-from ..questions import Sql, scope
+from ..questions import Sql, scope, subcolumn
 from ._making import Making, Section, percent
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ async def _outages(make: Making) -> list[Outage]:
 async def _behind(make: Making) -> tuple[dict[str, int], dict[str, str]]:
     """How many subscribers are right behind each device, and which device is above it."""
     condition, values = scope(make.questions.tenant, make.since - _LOOK_BACK, make.until)
-    values |= {f"p{n}": name for n, name in enumerate(("subscriber_id", "parent_id", "olt_id"))}
-    found = [f"ifNull(toString(getSubcolumn(properties, {{p{n}:String}})), '')" for n in range(3)]
+    found = [f"ifNull({subcolumn(name)}, '')" for name in ("subscriber_id", "parent_id", "olt_id")]
     text = (
         f"SELECT device_id, uniqExactIf(who, who != '') AS subscribers, argMaxIf(parent, timestamp, parent != '') AS above FROM ("  # noqa: S608 - bound
         f"SELECT device_id, timestamp, if(customer_id != '', customer_id, {found[0]}) AS who, "
