@@ -64,6 +64,7 @@ async def test_an_operator_brings_a_subscriber_up_and_down(voltha: Any, target: 
     assert (code, out.count("BBSM000a")) == (0, 4), err
 
 
+@pytest.mark.slow  # where the console is installed
 async def test_a_mistake_is_told_with_its_remedy(voltha: Any) -> None:
     code, _, err = await voltha("status", "NOSUCH")
     assert (code, "NOSUCH" in err, "Traceback" in err) == (1, True, False)

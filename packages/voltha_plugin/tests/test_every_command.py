@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.main import get_command
-from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 pytest.importorskip("dotmac_plugins_console", reason="the console package is not installed")
+from typer.main import get_command
+from typer.testing import CliRunner
 
 OLT, FIRST, SECOND, THIRD = "BBSIM_OLT_10", "BBSM000a0001", "BBSM000a0002", "BBSM000a0101"
 IMAGE = "BBSM_IMG_00002"
@@ -155,6 +155,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield from leaves(one, (*path, name))
 
 
+@pytest.mark.slow  # where the console is installed
 def test_no_command_is_left_out() -> None:
     from dotmac_isp.plugins.network_automation.voltha_integration_plugin._commands import app
 

@@ -34,13 +34,14 @@ class Announcements:
 
     async def deliver(self) -> None:
         """Tell everything. Waits until it is told, but not where this is called by somebody who is just being told."""
-        if self._told is None:
+        told = self._told
+        if told is None:
             if not self._waiting:
                 return
-            self._told = asyncio.Event()
-            self._run(self._tell_all(self._told))
+            told = self._told = asyncio.Event()
+            self._run(self._tell_all(told))  # where tasks are eager, all may be told when this comes back
         if not _TELLING.get():
-            await self._told.wait()
+            await told.wait()
 
     async def _tell_all(self, told: asyncio.Event) -> None:
         _TELLING.set(True)
