@@ -15,7 +15,9 @@ from voltha_protos import openflow_13_pb2 as of
 
 from dotmac_isp.plugins.core.model import PluginContext
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
+    DeviceNotFoundError,
     RequestRefusedError,
+    ServiceConfigError,
     VolthaError,
     VolthaIntegrationPlugin,
 )
@@ -164,6 +166,28 @@ async def test_23_an_adapter_that_is_down_shows_only_in_what_fails_and_nothing_h
     assert await asked.flows() == []
     assert (await plugin.add_subscriber_flow(serial, "sub-1", SERVICE))["status"] == "active"
     assert len(await asked.flows()) == 4
+
+
+async def test_an_onu_that_was_just_rebooted_is_deleted_when_it_is_back(
+    plugin: VolthaIntegrationPlugin, active_olt: Any
+) -> None:
+    simulator, _ = active_olt
+    serial = simulator.serial_numbers[0]
+    await plugin.reboot_device(serial, wait=False)
+    assert (await plugin.delete_device(serial, context=PluginContext.within(30)))["deleted"] is True
+
+
+async def test_offloading_is_taken_by_an_olt_and_nothing_unknown_is_sent(
+    plugin: VolthaIntegrationPlugin, active_olt: Any
+) -> None:
+    simulator, _ = active_olt
+    taken = await plugin.set_offload(OLT, {"dhcpv4": True, "access_node_id": "north-1"})
+    assert (taken["enableDHCPv4RA"], taken["enableDHCPv6RA"], taken["accessNodeID"]) == (True, False, "north-1")
+    for apps in ({"smtp": True}, {}):
+        with pytest.raises(ServiceConfigError):
+            await plugin.set_offload(OLT, apps)
+    with pytest.raises(DeviceNotFoundError, match="OLT"):
+        await plugin.set_offload(simulator.serial_numbers[0], {"dhcpv4": True})
 
 
 @pytest.mark.parametrize("adapter", ["openolt", "brcm_openomci_onu"])

@@ -296,3 +296,17 @@ async def test_performance_monitoring_is_read_and_checked_as_recorded(
     status, text = await refused(client.voltha.UpdateDevicePmConfigs(own))
     assert (status, text.split(":")[0]) == ("INVALID_ARGUMENT", "the real VOLTHA would crash")
     assert voltha_simulator.refused_crashes == 1
+
+
+async def test_an_onu_that_was_just_rebooted_is_not_deleted(
+    voltha_simulator: Simulator, client: Any, refused: Any
+) -> None:
+    await client.ready(voltha_simulator)
+    onu = common_pb2.ID(id=(await client.device("BBSM000a0001")).id)
+    await client.voltha.RebootDevice(onu)
+    code, _ = await refused(client.voltha.DeleteDevice(onu))
+    assert code == "DEADLINE_EXCEEDED"
+    assert (await client.device("BBSM000a0001")).id == onu.id
+    await client.until_state("BBSM000a0001", "ENABLED/ACTIVE/REACHABLE initial-mib-downloaded")
+    await client.voltha.DeleteDevice(onu)
+    await refused(client.voltha.GetDevice(onu))

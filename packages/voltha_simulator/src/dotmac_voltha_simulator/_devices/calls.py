@@ -152,7 +152,11 @@ class DeviceCalls:
     async def _delete(self, record: DeviceRecord) -> None:
         stack = self.stack
         if isinstance(record, OnuRecord):
+            was_rebooted = record.message.reason == "rebooting"
             await stack.timers.sleep(delays.ONU_DELETE)
+            if was_rebooted:  # its adapter never answers, and the ONU stays (section 12.5)
+                record.busy = ""
+                raise RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
             if record.id in stack.devices:
                 onu_life.remove(stack, record, rediscover=True)
         elif isinstance(record, OltRecord):

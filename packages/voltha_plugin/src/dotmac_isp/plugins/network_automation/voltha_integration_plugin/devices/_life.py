@@ -78,10 +78,9 @@ class _Asked:
             await self._session.client.call("DeleteDevice", identified(self._device.id), limit=limit, repeat=False)
         except DeviceNotFoundError:
             return
-        except VolthaUnavailableError as error:
-            self.trouble = error.message  # it may be under way: the follower looks
-        except (DeviceBusyError, RequestRefusedError, AdapterError) as error:
-            # Another delete is under way, or the device is being reconciled, or the adapter failed.
+        except (VolthaUnavailableError, DeviceBusyError, RequestRefusedError, AdapterError) as error:
+            # It may be under way all the same, or another delete is, or the device is being reconciled, or the adapter failed, or
+            # the ONU has just been rebooted (then nothing comes of it, section 12.5): look, and ask again for what is still there.
             self.trouble, self._again_at = error.message, time.monotonic() + _DELETE_AGAIN
 
     async def again(self) -> None:
