@@ -40,6 +40,12 @@ class Asked:
     async def call(self, rpc: str, request: Any) -> Any:
         return await getattr(self._stub, rpc)(request, metadata=LOGIN)
 
+    async def send_packet(self, packet: Any) -> None:
+        async def packets() -> AsyncIterator[Any]:
+            yield packet
+
+        await self._stub.StreamPacketsOut(packets(), metadata=LOGIN)
+
     async def refused(self, rpc: str, request: Any) -> tuple[str, str]:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(rpc, request)
@@ -296,6 +302,17 @@ async def test_41_an_image_of_the_older_calls_looks_loaded_and_is_not_activated(
         await plugin.activate_image(serial, "L1", context=PluginContext.within(20))
     after = await asked.device(serial)
     assert (after.oper_status, after.reason) == (onu.oper_status, onu.reason), "it was not restarted"
+
+
+async def test_42_a_packet_that_no_port_takes_is_well_received_and_only_told_on_the_bus(
+    plugin: VolthaIntegrationPlugin, active_olt: Any, asked: Asked
+) -> None:
+    simulator, logical = active_olt
+    subscription = simulator.subscribe()
+    await asked.send_packet(of.PacketOut(id=logical, packet_out=of.ofp_packet_out(data=b"\0" * 64)))
+    await subscription.wait_for("StreamPacketsOut")
+    subscription.close()
+    assert (await plugin.health_check()).details["state"] == "ready"
 
 
 async def test_43_of_four_unis_one_gets_a_service_and_the_others_are_taken_back_as_a_whole(
