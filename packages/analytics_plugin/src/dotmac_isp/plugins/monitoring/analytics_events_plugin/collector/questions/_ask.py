@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,7 +95,7 @@ def _plain_column(values: tuple[Any, ...]) -> Sequence[Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
+        return f"{value.isoformat()}Z" if value.tzinfo is None else value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, float):
