@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("VOLTHA_TEST_TARGET")), reason="restarts cores and adapters, which only the simulator lets do"
+)
 
 SERVICE = {"s_tag": 900, "bandwidth_down": 100000, "bandwidth_up": 50000}
 LOGIN = [("authorization", "Basic ZGV2X3VzZXI6ZGV2X3Bhc3M=")]
