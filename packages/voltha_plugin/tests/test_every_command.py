@@ -69,6 +69,7 @@ alarms --history
 events --count 1 --wait 0.2
 value {first} onu_distance
 offload {olt} --dhcpv4
+onu-offload {first} --circuit-id north-1/1 --remote-id sub-1
 metrics {first}
 history {first} voltha_onu_received_optical_power_dbm
 plant splitter S1 {olt} 0 --ports 8 --location Main

@@ -199,6 +199,11 @@ async def test_offloading_is_taken_by_an_olt_and_nothing_unknown_is_sent(
             await plugin.set_offload(OLT, apps)
     with pytest.raises(DeviceNotFoundError, match="OLT"):
         await plugin.set_offload(simulator.serial_numbers[0], {"dhcpv4": True})
+    serial = simulator.serial_numbers[0]
+    told = await plugin.set_onu_offload(serial, 1, circuit_id="north-1/1", remote_id="sub-1")
+    assert (told["uni"], told["circuit_id"], told["remote_id"]) == (1, "north-1/1", "sub-1")
+    with pytest.raises(ServiceConfigError, match="user port 0"):
+        await plugin.set_onu_offload(serial, 0)
 
 
 @pytest.mark.parametrize("adapter", ["openolt", "brcm_openomci_onu"])

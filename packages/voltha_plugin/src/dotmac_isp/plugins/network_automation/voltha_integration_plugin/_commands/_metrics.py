@@ -26,6 +26,7 @@ def add_metric_commands(app: typer.Typer) -> None:
     """Put the commands into the app."""
     for command in (value, offload, metrics, history):
         app.command()(command)
+    app.command("onu-offload")(onu_offload)
     app.add_typer(_pm, name="pm")
 
 
@@ -60,6 +61,18 @@ def offload(
     """Let an OLT relay DHCP and PPPoE by itself."""
     apps = {"dhcpv4": dhcpv4, "dhcpv6": dhcpv6, "pppoe": pppoe, "access_node_id": access_node_id}
     show(ask(tenant, None, as_json, "set_offload", olt, apps), as_json)
+
+
+def onu_offload(
+    onu: Device,
+    uni: Annotated[int, typer.Option(help="The user port, from 1.")] = 1,
+    circuit_id: Annotated[str, typer.Option(help="Agent circuit id.")] = "",
+    remote_id: Annotated[str, typer.Option(help="Agent remote id.")] = "",
+    tenant: Tenant = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the OLT puts into what it relays for a user port."""
+    show(ask(tenant, None, as_json, "set_onu_offload", onu, uni, circuit_id, remote_id), as_json)
 
 
 def metrics(

@@ -80,12 +80,22 @@ class MetricControl:
             enablePPPoEIA=bool(apps.get("pppoe")),
             accessNodeID=str(apps.get("access_node_id", "")),
         )
-        await self._set(device, extensions_pb2.SetValueRequest(app_offload_config=config))
+        await self._set(device.id, extensions_pb2.SetValueRequest(app_offload_config=config))
         shown: dict[str, Any] = json_format.MessageToDict(config, always_print_fields_with_no_presence=True)
         return {"device_id": device.id, **shown}
 
-    async def _set(self, device: DeviceView, content: Any) -> None:
-        request = extensions_pb2.SingleSetValueRequest(targetId=device.id, request=content)
+    async def set_onu_offload(self, onu: DeviceView, uni: int, *, circuit_id: str, remote_id: str) -> dict[str, Any]:
+        """What the OLT says of a user port in what it relays."""
+        if uni < 1:
+            raise ServiceConfigError(f"there is no user port {uni}", remedy="User ports are counted from 1")
+        config = extensions_pb2.AppOffloadOnuConfig(onuDeviceId=onu.id)
+        # VOLTHA counts them from 0.
+        config.perUniInfo.add(onuUniId=uni - 1, agentCircuitID=circuit_id, agentRemoteID=remote_id)
+        await self._set(onu.parent_id, extensions_pb2.SetValueRequest(app_offload_onu_config=config))
+        return {"device_id": onu.id, "uni": uni, "circuit_id": circuit_id, "remote_id": remote_id}
+
+    async def _set(self, device_id: str, content: Any) -> None:
+        request = extensions_pb2.SingleSetValueRequest(targetId=device_id, request=content)
         check_set_response(await self._session.client.call("Extension/SetExtValue", request, repeat=False))
 
     async def pm(self, device: DeviceView) -> dict[str, Any]:

@@ -49,6 +49,14 @@ class MetricMethods:
         work = await self._stacks.holding(device_id)
         return await work.values.set_offload(await work.devices.require(device_id, "olt"), apps)
 
+    async def set_onu_offload(
+        self, device_id: str, uni: int = 1, circuit_id: str = "", remote_id: str = ""
+    ) -> dict[str, Any]:
+        """What the OLT puts into DHCP (option 82) and PPPoE that it relays for a user port of an ONU: circuit and remote id."""
+        work = await self._stacks.holding(device_id)
+        onu = await work.devices.require(device_id, "onu")
+        return await work.values.set_onu_offload(onu, uni, circuit_id=circuit_id, remote_id=remote_id)
+
     async def get_pm_config(self, device_id: str) -> dict[str, Any]:
         """What VOLTHA measures of a device by itself and how often (seconds)."""
         work = await self._stacks.holding(device_id)
