@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["AlarmBook", "Transition"]
 
 #: Alarms of an ONU that cannot be raised while it is active; some are never cleared otherwise (surprises 29, 30).
-_ENDED_BY_ACTIVATION: Final = frozenset(
-    {
-        "ONU_DYING_GASP",
-        "ONU_LOSS_OF_SIGNAL",
-        "ONU_LOSS_OF_BURST",
-        "ONU_LOSS_OF_FRAME",
-        "ONU_LOSS_OF_PLOAM",
-        "ONU_STARTUP_FAIL",
-        "ONU_Ethernet_UNI",  # the adapter begins anew with an empty list of alarms, and says nothing of it
-    }
+_ENDED_BY_ACTIVATION: Final = (
+    "ONU_DYING_GASP",
+    "ONU_LOSS_OF_SIGNAL",
+    "ONU_LOSS_OF_BURST",
+    "ONU_LOSS_OF_FRAME",
+    "ONU_LOSS_OF_PLOAM",
+    "ONU_STARTUP_FAIL",
+    "ONU_Ethernet_UNI",  # the adapter begins anew with an empty list of alarms, and says nothing of it
 )
 #: How many alarms that are over are remembered, to know late events of them.
 _REMEMBERED: Final = 20_000
@@ -162,8 +160,8 @@ class AlarmBook:
             ]
             return [each for key in gone for each in self._end(key, notice, notice.stem)]
         if notice.stem == "ONU_ACTIVATED" or _shows_active(notice):
-            keys = [f"{stem}/{subject}" for stem in sorted(_ENDED_BY_ACTIVATION)]
-            return [each for key in keys for each in self._end(key, notice, notice.stem)]
+            keys = [f"{stem}/{subject}" for stem in _ENDED_BY_ACTIVATION]
+            return [each for key in keys if key in self.active for each in self._end(key, notice, notice.stem)]
         return []
 
     def _end(self, key: str, notice: Notice, by: str) -> list[Transition]:

@@ -174,7 +174,7 @@ class Events:
             notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
         )
         if notice.action == "once":
-            self._tell(once_event(notice, source=self._api.plugin_id, tenant_id=self._api.tenant_id))
+            self._announce_once(notice)
             if severity not in _UNREMARKABLE:
                 self._store.note_once(reported_once(notice))
                 self._note_recent(notice)
@@ -202,10 +202,13 @@ class Events:
         for change in changes:
             self._store.note(change)
             if change.told:
-                event = alarm_event(
-                    change.what, change.alarm, source=self._api.plugin_id, tenant_id=self._api.tenant_id
-                )
-                self._tell(event)
+                self._announce(change)
+
+    def _announce(self, change: Transition) -> None:
+        self._tell(alarm_event(change.what, change.alarm, source=self._api.plugin_id, tenant_id=self._api.tenant_id))
+
+    def _announce_once(self, notice: Notice) -> None:
+        self._tell(once_event(notice, source=self._api.plugin_id, tenant_id=self._api.tenant_id))
 
     def _follow_monitor(self) -> None:
         devices = self._listed()
