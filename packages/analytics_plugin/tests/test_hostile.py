@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from backports import zstd
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin._plain import EventError
@@ -59,6 +59,7 @@ OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=8) | VALUES
 
 
 @given(value=OBJECTS)
+@example(value={"": None, "properties": {"": None}})
 @settings(max_examples=60, deadline=None)
 def test_an_event_in_any_form_is_taken_or_refused_with_the_field(value: Any) -> None:
     refused: list[EventError] = []

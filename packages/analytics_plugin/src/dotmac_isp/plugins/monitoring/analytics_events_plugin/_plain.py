@@ -25,7 +25,7 @@ class EventError(ValueError):
     """An event, query or rule that cannot be taken: which field, what it was, what would be right."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        self.field = _printable(field)
+        self.field = _printable(field) or "''"
         self.expected = expected
         super().__init__(f"{self.field}: {shown(value)} given, expected {expected}")
 
