@@ -152,14 +152,15 @@ async def the_olt_reboots(_: Simulator, plugin: VolthaIntegrationPlugin) -> None
     await plugin.reboot_device("BBSIM_OLT_10", wait=False)
 
 
-STORMS = [
-    answers_are_lost,
-    the_olt_adapter_restarts,
-    the_onu_adapter_restarts,
-    the_core_restarts,
-    onus_flap,
-    the_olt_reboots,
-]
+#: Each with what the log says of it.
+STORMS = {
+    answers_are_lost: "64 services, 0 done before",
+    the_olt_adapter_restarts: "adapter-connection-down-for-",
+    the_onu_adapter_restarts: "adapter-connection-down-for-",
+    the_core_restarts: "is not as it should be: 4 of its 4 flows not in VOLTHA",
+    onus_flap: "is not as it should be: its ONU came back without its flows",
+    the_olt_reboots: "is as it should be again (reinstall)",
+}
 
 
 @pytest.mark.parametrize("storm", STORMS, ids=[each.__name__ for each in STORMS])
@@ -171,7 +172,9 @@ async def test_after_a_storm_wish_and_voltha_agree(
     job = await field.begin(64)
     await storm(field.simulator, field.plugin)
     await field.agrees(job, 64)
-    assert caplog.records, "the log says what happened"
+    said = {record.getMessage() for record in caplog.records}
+    assert any(STORMS[storm] in line for line in said), said
+    assert any(line.startswith(f"bulk {job['job']}: 64 done") for line in said), said
 
 
 @pytest.mark.parametrize("field", [250], indirect=True)
