@@ -388,6 +388,8 @@ async def lose_power(stage: Stage) -> None:
     foreign = await stage.plugins.hooks(second.tenant_id).get_alert_status(alert_id=alerts[first.tenant_id])
     stage.counts.append(Count("alert 'ONU without power'", "alert rules", tuple(states), ("firing", "ok")))
     stage.counts.append(Count("other's alert readable", "hooks", (None, foreign is not None), (None, False)))
+    found = await stage.voltha(first).diagnose(first.customers[0])
+    stage.say(f"{first.name}: diagnosis of {first.customers[0]}: {found['sentence']}")
     await first.network.power_on(serial_number)
 
     async def back() -> bool:
@@ -396,6 +398,14 @@ async def lose_power(stage: Stage) -> None:
 
     await until(back, "the return of the ONU")
     stage.say(f"{first.name}: its power is back, and the ONU with it")
+
+    # VOLTHA does not give a returned ONU its flows back; the plugin's reconciler does.
+    async def repaired() -> bool:
+        found = await stage.voltha(first).diagnose(first.customers[0])
+        return bool(found["finding"] == "nothing_found")
+
+    await until(repaired, "the repair of the returned ONU's service")
+    stage.say(f"{first.name}: its subscriber's service, which had lost its flows, was put back")
 
 
 async def switch_off_and_on(stage: Stage) -> None:

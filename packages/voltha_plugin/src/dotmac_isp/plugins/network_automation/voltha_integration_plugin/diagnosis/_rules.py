@@ -264,12 +264,12 @@ def _lost(facts: Facts) -> Diagnosis | None:
     if facts.onu is None or not facts.onu.has_lost_flows:
         return None
     text = f"ONU {facts.onu_serial} came back from a power cycle or reboot without its flows, which VOLTHA does not replay."
-    return Diagnosis(
-        "flows_lost", text, 0.95, "Install the service again with add_subscriber_flow and the same values."
-    )
+    return Diagnosis("flows_lost", text, 0.95, _AGAIN)
 
 
-_AGAIN: Final = "Install the service again with add_subscriber_flow and the same values."
+_AGAIN: Final = (
+    "reconcile_services installs the service again; where the setting reconcile is repair, the next look does."
+)
 
 
 def _profile(facts: Facts) -> Diagnosis | None:
