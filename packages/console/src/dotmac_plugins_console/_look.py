@@ -70,6 +70,7 @@ def explain(
 def health(
     plugin: Annotated[str | None, typer.Argument(metavar="[PLUGIN]", help="Only this plugin.")] = None,
     tenant: Tenant = None,
+    details: Annotated[bool, typer.Option("--details", help="All that each tells, not only what is not well.")] = False,
     home: Home = None,
     as_json: Json = False,
     debug: Debug = False,  # noqa: ARG001
@@ -81,6 +82,6 @@ def health(
     else:
         from ._views import show_health  # noqa: PLC0415 - loads rich
 
-        show_health(answer)
+        show_health(answer, details=details)
     if not answer["healthy"]:
         raise typer.Exit(1)

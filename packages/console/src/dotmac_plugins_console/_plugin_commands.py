@@ -87,14 +87,21 @@ def _load(name: str, points: Sequence[metadata.EntryPoint]) -> Any:
             reason = f"{points[0].value} cannot be loaded: {type(error).__name__}: {error}"
         else:
             if isinstance(loaded, Typer):
-                command = get_command(loaded)
-                command.name = name
-                return command
+                return _as_ours(loaded, name)
             reason = f"{points[0].value} is of type {type(loaded).__name__}, not a typer.Typer"
     from ._output import fail  # noqa: PLC0415 - only for errors
 
     fail(f"the command {name!r} of {_distribution(points[0])} is unavailable: {reason}", _remedy(points[0]))
     raise Exit(1)
+
+
+def _as_ours(loaded: Typer, name: str) -> Any:
+    """The plugin's commands with help like ours, and without options that belong to the program."""
+    loaded.rich_markup_mode = None
+    command = get_command(loaded)
+    command.name = name
+    command.params = [one for one in command.params if one.name not in {"install_completion", "show_completion"}]
+    return command
 
 
 def _remedy(point: metadata.EntryPoint) -> str:

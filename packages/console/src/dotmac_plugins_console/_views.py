@@ -13,7 +13,7 @@ from ._output import console
 from ._text import age, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["paragraph", "rows", "show_health", "show_isolation", "show_list", "show_settings", "show_tenants"]
 
@@ -128,8 +128,8 @@ def show_tenants(answer: Mapping[str, Any]) -> None:
         paragraph("There is no tenant.")
 
 
-def show_health(answer: Mapping[str, Any]) -> None:
-    """`dotmac-plugins health`."""
+def show_health(answer: Mapping[str, Any], *, details: bool) -> None:
+    """`dotmac-plugins health`: all in one table; what else an instance tells below it, for those that are not well or for all."""
     lines = [
         (
             one["plugin_id"],
@@ -138,18 +138,30 @@ def show_health(answer: Mapping[str, Any]) -> None:
             *(one["parts"][part]["status"] for part in ("process", "plugin", "vendor")),
             one["message"],
             f"{age(one['checked_at'])} ago",
-            ", ".join(f"{key}={value}" for key, value in one["details"].items()),
         )
         for one in answer["instances"]
     ]
-    headings = ("PLUGIN", "TENANT", "HEALTH", "PROCESS", "CODE", "VENDOR", "MESSAGE", "CHECKED", "DETAILS")
+    headings = ("PLUGIN", "TENANT", "HEALTH", "PROCESS", "CODE", "VENDOR", "MESSAGE", "CHECKED")
     rows(headings, lines)
     rows(
         ("SERVICE", "PLUGIN", "HEALTH", "MESSAGE", "RESTARTS"),
         ([one["name"], one["plugin_id"], one["status"], one["message"], one["restarts"]] for one in answer["services"]),
     )
+    for one in answer["instances"]:
+        if one["details"] and (details or one["status"] != "healthy"):
+            paragraph(f"\n{one['plugin_id']}@{tenant_name(one['tenant_id'])}")
+            rows(("DETAIL", "VALUE"), _flat(one["details"]))
     if not lines:
         paragraph("There is no instance to ask.")
+
+
+def _flat(details: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    """Details within details under dotted names."""
+    for key, value in details.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def show_settings(settings: Iterable[Mapping[str, Any]]) -> None:
