@@ -323,6 +323,10 @@ class Administration:
             said = "" if ref.tenant_id is None else f" --tenant {ref.tenant_id}"
             start = f"dotmac-plugins start {ref.plugin_id}{said}"
             remedy = start if self.facts.lasting else "No host is running: start one with dotmac-plugins serve"
+            tenants = (InstanceRef(ref.plugin_id, tenant) for tenant in self.manager.tenants())
+            others = [str(one.tenant_id) for one in tenants if status_of(self.manager, one) is not None]
+            if ref.tenant_id is None and others:
+                remedy = f"Give --tenant; it is there for {', '.join(others[:5])}{' …' if others[5:] else ''}"
             raise HostError(error.message, type=type(error).__name__, remedy=remedy) from None
 
     def _known_tenant(self, tenant: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PLUGIN", "AsJson", "Since", "Tenant", "Where", "ask", "fail", "json_file", "pairs", "show", "write"]
 
 PLUGIN: Final = "analytics_events"
+_CELL: Final = 100
 
 Tenant = Annotated[
     str | None, typer.Option("--tenant", "-t", metavar="ID", help="The tenant; the system tenant when left out.")
@@ -74,8 +75,8 @@ def write(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def show(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: Iterable[str] = ()) -> None:
-    """A table for people, JSON for programs."""
+def show(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: Iterable[str] = (), *, cut: bool = False) -> None:
+    """A table for people, JSON for programs; `cut` ends the cells of the table where they would fill the screen."""
     listed = list(rows)
     if as_json:
         write(listed)
@@ -88,13 +89,15 @@ def show(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: Iterable[str
     for name in names:
         table.add_column(name, overflow="fold")
     for row in listed:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        table.add_row(*(_cell(row.get(name), _CELL if cut else None) for name in names))
     Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int | None) -> str:
     """Control characters of strangers' events must not reach the terminal."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if longest is not None and len(text) > longest:
+        text = f"{text[:longest]}…"
     return "".join(character if character.isprintable() else "�" for character in text)

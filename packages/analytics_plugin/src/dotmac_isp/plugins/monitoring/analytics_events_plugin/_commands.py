@@ -46,6 +46,7 @@ def tail(
     event: EventName = "",
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000, help="How many.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Whole properties, however long.")] = False,
     since: Since = "24h",
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -55,16 +56,16 @@ def tail(
     if event:
         wish["where"] = {"event_name": event}
     if not follow:
-        show(reversed(ask(tenant, as_json, "query", wish)["rows"]), as_json, _LINE)
+        show(reversed(ask(tenant, as_json, "query", wish)["rows"]), as_json, _LINE, cut=not full)
         return
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_follow(tenant, wish, as_json))
+            asyncio.run(_follow(tenant, wish, as_json, cut=not full))
     except PluginError as error:
         fail(as_json, error.message, error.remedy)
 
 
-async def _follow(tenant: str | None, wish: dict[str, Any], as_json: bool) -> None:
+async def _follow(tenant: str | None, wish: dict[str, Any], as_json: bool, *, cut: bool) -> None:
     from dotmac_plugins_console import connect  # noqa: PLC0415 - loads the runtime
 
     seen: dict[str, None] = {}
@@ -73,7 +74,7 @@ async def _follow(tenant: str | None, wish: dict[str, Any], as_json: bool) -> No
             answer = await host.call(PLUGIN, "query", wish)
             fresh = [row for row in reversed(answer["rows"]) if row["event_id"] not in seen]
             if fresh:
-                show(fresh, as_json, _LINE)
+                show(fresh, as_json, _LINE, cut=cut)
             seen |= dict.fromkeys(row["event_id"] for row in fresh)
             seen = dict.fromkeys(list(seen)[-_SEEN:])
             wish = {**wish, "limit": 1000, "since": time.time() - 3600}

@@ -64,7 +64,8 @@ def _event(device: DeviceView, former: DeviceView | None, what: str, source: str
     attributes: dict[str, Any] = device.plain()
     if former is not None and former is not device:
         attributes["previous_state"] = former.state
-        attributes["previous_device_id"] = former.id
+        if former.id != device.id:
+            attributes["previous_device_id"] = former.id
     return DeviceEvent(
         event_type=f"{device.kind}_{what}",
         device_id=device.id,
