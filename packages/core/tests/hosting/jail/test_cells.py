@@ -94,6 +94,27 @@ def test_children_end_with_their_instance(root_host: Host) -> None:
     cell.close()
 
 
+def test_a_process_enters_its_control_groups_itself_and_one_that_does_not_is_put_there(root_host: Host) -> None:
+    cell = a_cell(root_host)
+    if not cell.plan.joins:
+        pytest.skip("no control groups of version 1 can be written here")
+
+    def inside(pid: int) -> list[bool]:
+        return [str(pid) in Path(place, "cgroup.procs").read_text().split() for place in cell.plan.joins]
+
+    going = root_host.start(cell, "stay")
+    assert eventually(lambda: all(inside(going.pid)))
+    cell.kill()
+    going.told()
+    with subprocess.Popen(["sleep", "60"]) as stubborn:
+        cell.adopt(stubborn.pid)
+        assert not any(inside(stubborn.pid))
+        cell.hold()
+        assert all(inside(stubborn.pid))
+        cell.close()
+    assert stubborn.returncode == -signal.SIGKILL
+
+
 def test_nothing_is_left_of_a_closed_cell_but_its_data(root_host: Host) -> None:
     cell = a_cell(root_host)
     paths = [cell.dir, *cell._group.paths]

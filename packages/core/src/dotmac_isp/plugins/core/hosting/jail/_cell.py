@@ -91,7 +91,14 @@ class Cell:
             self._group = CellGroup(_Machine.groups(), host_group(where), self.id)
             held = self._group.limit(plan.limits)
             self.plan: Final = msgspec.structs.replace(
-                plan, home=where, cell_id=self.id, cell_dir=str(self.dir), uid=self._uid, gid=self._uid, cgroup=held
+                plan,
+                home=where,
+                cell_id=self.id,
+                cell_dir=str(self.dir),
+                uid=self._uid,
+                gid=self._uid,
+                cgroup=held,
+                joins=self._group.joins,
             )
             self.kinds: Final = self._to_watch()
             self._write_record()
@@ -146,12 +153,18 @@ class Cell:
         return None if self._child is None else self._child.pid
 
     def adopt(self, pid: int) -> None:
-        """Put a forked process, which waits for its "go", into its control groups. Raises `OSError` where it is gone."""
+        """Take a forked process, which waits for its "go", as this cell's. Raises `OSError` where it is gone."""
         self._pidfd = os.pidfd_open(pid)
         self._child = ProcessIdentity.of(pid)
         self._group.adopt(pid)
         _Machine.watchdog.add(self)
         self._write_record()
+
+    def hold(self) -> None:
+        """See to it that its process is in all its control groups, once it says that it is locked down and before any code
+        of the plugin runs. Raises `OSError` where one does not take it."""
+        if self.pid is not None:
+            self._group.hold(self.pid)
 
     def report(self, child: ChildReport) -> IsolationReport:
         """What isolates the instance, from what its process achieved and what was made here."""

@@ -35,9 +35,13 @@ class CellGroup:
         self._of: dict[str, Path] = {}
         self._versions: dict[str, int] = {}
         self.paths: list[Path] = []
-        for hierarchy in hierarchies:
-            with contextlib.suppress(OSError):
-                self._make(hierarchy, host, cell)
+        trees = list(hierarchies)
+        freezes = any("freezer" in tree.controllers for tree in trees)
+        for tree in trees:
+            # Beside a whole version 1, a version 2 without controllers has nothing to add.
+            if tree.version == 1 or tree.controllers or not freezes:
+                with contextlib.suppress(OSError):
+                    self._make(tree, host, cell)
 
     def _make(self, hierarchy: Hierarchy, host: str, cell: str) -> None:
         wanted = hierarchy.controllers & {*CONTROLLERS, "freezer", "cpuacct"}
@@ -102,10 +106,23 @@ class CellGroup:
             with contextlib.suppress(OSError):
                 path.write_text(text)
 
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """The groups that a process can enter by itself."""
+        return tuple(str(place) for place in self.paths if _joinable(place))
+
     def adopt(self, pid: int) -> None:
-        """Move a process into all groups. Raises `OSError` where one does not take it."""
+        """Move a process into the groups that it cannot enter by itself. Raises `OSError` where one does not take it."""
         for place in self.paths:
-            (place / "cgroup.procs").write_text(str(pid))
+            if not _joinable(place):
+                (place / "cgroup.procs").write_text(str(pid))
+
+    def hold(self, pid: int) -> None:
+        """See to it that a process, unless it has ended, is in all groups. Raises `OSError` where one does not take it."""
+        with contextlib.suppress(ProcessLookupError):
+            for place in self.paths:
+                if str(pid) not in (place / "cgroup.procs").read_text().split():
+                    (place / "cgroup.procs").write_text(str(pid))
 
     def processes(self) -> list[int]:
         found: set[int] = set()
@@ -126,7 +143,7 @@ class CellGroup:
 
     def kill(self) -> None:
         """End every process in the groups, also those that fork as fast as they can."""
-        for place in sorted(self.paths, key=lambda place: not (place / "cgroup.kill").exists()):
+        for place in sorted(self.paths, key=lambda place: not (_kill(place).exists() or _freezer(place).exists())):
             kill_group(place)
 
     def close(self) -> bool:
@@ -181,12 +198,33 @@ class CellGroup:
         return _field(self._of.get("processes"), "pids.events", "max") or 0
 
 
+def _kill(place: Path) -> Path:
+    return place / "cgroup.kill"
+
+
+def _freezer(place: Path) -> Path:
+    return place / "freezer.state"
+
+
+def _joinable(place: Path) -> bool:
+    """Whether a process may put its only thread into the group: version 1."""
+    return (place / "tasks").exists()
+
+
 def kill_group(place: Path) -> None:
     """End every process in one group."""
     with contextlib.suppress(OSError):
-        if (place / "cgroup.kill").exists():
-            (place / "cgroup.kill").write_text("1")
+        if _kill(place).exists():
+            _kill(place).write_text("1")
             return
+    with contextlib.suppress(OSError):
+        _freezer(place).write_text("FROZEN")  # so that none is born meanwhile
+    _kill_each(place)
+    with contextlib.suppress(OSError):
+        _freezer(place).write_text("THAWED")  # a frozen one dies when it is thawed
+
+
+def _kill_each(place: Path) -> None:
     for _ in range(ROUNDS):
         try:
             left = (place / "cgroup.procs").read_text().split()

@@ -1,6 +1,6 @@
 """What a forked child does to itself before any plugin code runs.
 
-Order matters: limits → namespaces → files → user → no new privileges → Landlock → system calls. Each step tells what it
+Order matters: control groups → limits → namespaces → files → user → no new privileges → Landlock → system calls. Each step tells what it
 achieved or why it could not; what a machine cannot do is left out here and judged by the supervisor.
 """
 
@@ -26,13 +26,13 @@ __all__ = ["lock_down"]
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
-STEPS: Final = ("rlimits", "namespaces", "files", "user", "privileges", "landlock", "seccomp")
+STEPS: Final = ("groups", "rlimits", "namespaces", "files", "user", "privileges", "landlock", "seccomp")
 
 
 def lock_down(plan: JailPlan) -> ChildReport:
     """Give up everything that the plan does not leave, for good.
 
-    To be called in a forked child with one thread, after it was put into its control group, before any plugin code runs.
+    To be called in a forked child with one thread, before any plugin code runs.
     Never raises for what the machine cannot do: the report says what holds.
     """
     down = _Descent(plan)
@@ -56,6 +56,12 @@ class _Descent:
 
     def has(self, name: str) -> bool:
         return name in self.facts.get("namespaces", ())
+
+    def groups(self) -> None:
+        for place in self.plan.joins:
+            # "0" is this thread, the only one.
+            with open(f"{place}/tasks", "w", encoding="ascii") as tasks:  # noqa: PTH123 - less memory than a Path
+                tasks.write("0")
 
     def rlimits(self) -> None:
         self.facts["rlimits"] = tuple(_rlimits.set_rlimits(_rlimits.wanted(self.plan)))

@@ -77,6 +77,9 @@ class JailPlan(msgspec.Struct, frozen=True, kw_only=True):
     gid: int | None = None
     #: What a control group limits from outside: of "memory", "cpu", "processes".
     cgroup: tuple[str, ...] = ()
+    #: Control groups (version 1) that the child enters itself, before all else: the kernel lets a single thread in at once,
+    #: but makes whoever moves another process wait for all processors, ten milliseconds on two of them.
+    joins: tuple[str, ...] = ()
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ class JailCell(PlainCell):
 
     async def adopt(self, pid: int) -> None:
         assert self._cell is not None  # noqa: S101 - open comes first
-        # The kernel waits for other processors before it moves a process between control groups: milliseconds, or many.
+        # In version 2 the kernel waits for other processors before it moves a process: milliseconds, or many.
         await asyncio.to_thread(self._cell.adopt, pid)
 
     async def judge(self, report: Any) -> None:
@@ -141,6 +141,7 @@ class JailCell(PlainCell):
         assert self._cell is not None  # noqa: S101 - open comes first
         assert self._broker is not None  # noqa: S101
         achieved = from_plain(report, ChildReport)
+        await asyncio.to_thread(self._cell.hold)
         self._held = to_plain(self._cell.report(achieved))
         self._judged(self._held["guarantees"])
         await self._broker.start(achieved)
