@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from hypothesis import given
 from hypothesis import strategies as st
 from voltha_protos import openflow_13_pb2 as of
+from voltha_protos import voltha_pb2_grpc
 
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin._settings import VolthaSettings
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._dhcp import asked_in
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.services._learner import may_read
 
 if TYPE_CHECKING:
     from dotmac_isp.plugins.network_automation.voltha_integration_plugin import VolthaIntegrationPlugin
 
+LOGIN = [("authorization", "Basic ZGV2X3VzZXI6ZGV2X3Bhc3M=")]
 MAC = "2e:60:70:13:00:01"
 
 
@@ -98,3 +105,40 @@ async def test_a_service_follows_when_its_subscriber_asks(plugin: VolthaIntegrat
         await asyncio.sleep(0.1)
     assert await status(plugin, "sub-2") == "waiting_for_mac"
     assert simulator.refused_crashes == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "ours"),
+    [
+        ({}, True),
+        ({"foreign_flows": "allow"}, False),
+        ({"flow_owner": "vgc"}, False),
+        ({"flow_owners": {"OLT1": "onos"}}, False),
+        ({"flow_owners": {"OLT1": "onos"}, "learn_mac_addresses": "on"}, True),
+        ({"learn_mac_addresses": "off"}, False),
+    ],
+    ids=["alone", "others may be there", "a controller", "a controller on one OLT", "told to", "told not to"],
+)
+def test_packets_are_left_to_a_controller_where_there_is_one(settings: dict[str, Any], ours: bool) -> None:
+    assert may_read(VolthaSettings(voltha_host="voltha", **settings)) is ours
+
+
+async def test_another_reader_keeps_the_packets_and_the_log_says_why_nothing_is_learnt(
+    plugin: VolthaIntegrationPlugin, active_olt: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator, _ = active_olt
+    serial = simulator.serial_numbers[0]
+    await plugin.add_subscriber_flow(
+        serial, "sub-1", {"workflow": "tt-voip", "bandwidth_down": 1000, "bandwidth_up": 1000}
+    )
+    end = time.monotonic() + 20
+    async with grpc.aio.insecure_channel(simulator.target) as channel:
+        controller = voltha_pb2_grpc.VolthaServiceStub(channel)
+        while "another program reads VOLTHA's packets" not in caplog.text:
+            assert time.monotonic() < end, "the plugin never read"
+            with contextlib.suppress(TimeoutError):  # it reads, and nobody took the packets from it
+                await asyncio.wait_for(controller.ReceivePacketsIn(Empty(), metadata=LOGIN).read(), 0.5)
+        left_alone = controller.ReceivePacketsIn(Empty(), metadata=LOGIN)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(left_alone.read(), 3)
+    assert await status(plugin, "sub-1") == "waiting_for_mac"

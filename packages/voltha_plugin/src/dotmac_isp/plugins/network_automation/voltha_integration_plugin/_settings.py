@@ -97,6 +97,12 @@ class VolthaSettings(PluginSettings):
         gt=0,
         description="Seconds between two comparisons of services with VOLTHA; news make it look sooner",
     )
+    learn_mac_addresses: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether the MAC address that a service waits for is read from its subscriber's DHCP request. VOLTHA gives"
+        " packets to one reader at a time: auto leaves them to a controller where flow_owner, flow_owners or foreign_flows tell"
+        " of one",
+    )
     bulk_concurrency: int = Field(
         default=64, ge=1, le=512, description="How many services are installed, changed or repaired at once"
     )
