@@ -159,7 +159,7 @@ HOST = """
         host = conftest.Host(settings, engine.scope("tenant_1", "voltha_integration"), home, "tenant_1")
         plugin = VolthaIntegrationPlugin(host)
         await plugin.activate()
-        items = json.loads({items!r})
+        items = json.loads(Path({items!r}).read_text())
         if items:
             job = await plugin.start_bulk("add", items)
             while True:
@@ -176,46 +176,49 @@ HOST = """
 
 async def host_process(tmp_path: Path, port: int, wanted: list[dict[str, Any]]) -> asyncio.subprocess.Process:
     tests = os.path.dirname(__file__)  # noqa: PTH120 - goes into a program's text
-    code = HOST.format(tests=tests, home=str(tmp_path), port=port, items=json.dumps(wanted))
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps(wanted))
+    code = HOST.format(tests=tests, home=str(tmp_path), port=port, items=str(file))
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", textwrap.dedent(code)), stdout=asyncio.subprocess.PIPE
     )
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("pons", "services"), [(2, 64), (4, 1000)], ids=["64 services", "1,000 services"])
 async def test_a_host_killed_in_the_middle_leaves_nothing_twice_and_its_successor_ends_the_work(
-    tmp_path: Path,
+    tmp_path: Path, pons: int, services: int
 ) -> None:
-    async with Simulator(pons=2, onus=32, time_factor=0.05) as simulator:
+    async with Simulator(pons=pons, onus=services // pons, time_factor=0.05) as simulator:
         async with grpc.aio.insecure_channel(simulator.target):
             first = await host_process(tmp_path, simulator.port, [])
             assert first.stdout is not None
             await asyncio.wait_for(first.stdout.readline(), 60)
             first.kill()
             await first.wait()
-        await _bring_up(simulator)
+        await _bring_up(simulator, services)
         wanted = items(simulator.serial_numbers)
         killed = await host_process(tmp_path, simulator.port, wanted)
         assert killed.stdout is not None
-        while int(await asyncio.wait_for(killed.stdout.readline(), 60)) < 10:
+        while int(await asyncio.wait_for(killed.stdout.readline(), 60)) < services // 6:
             pass
         killed.send_signal(signal.SIGKILL)
         await killed.wait()
         flows, _, _ = await counts(simulator.target, login=False)
-        assert flows < 256, "it was killed in the middle"
+        assert flows < 4 * services, "it was killed in the middle"
         successor = await host_process(tmp_path, simulator.port, [])
         assert successor.stdout is not None
         try:
-            while json.loads(await asyncio.wait_for(successor.stdout.readline(), 120)) != {"none": 64}:
+            while json.loads(await asyncio.wait_for(successor.stdout.readline(), 120)) != {"none": services}:
                 pass
         finally:
             successor.kill()
             await successor.wait()
-        assert await counts(simulator.target, login=False) == (256, 2, 256)
+        assert await counts(simulator.target, login=False) == (4 * services, 2, 4 * services)
         assert simulator.refused_crashes == 0
 
 
-async def _bring_up(simulator: Simulator) -> None:
+async def _bring_up(simulator: Simulator, onus: int) -> None:
     async with grpc.aio.insecure_channel(simulator.target) as channel:
         stub = voltha_pb2_grpc.VolthaServiceStub(channel)
         from voltha_protos import device_pb2
@@ -224,6 +227,6 @@ async def _bring_up(simulator: Simulator) -> None:
         await stub.EnableDevice(common_pb2.ID(id=made.id))
         while True:
             devices = (await stub.ListDevices(Empty())).items
-            if sum(device.reason == "initial-mib-downloaded" for device in devices) == 64:
+            if sum(device.reason == "initial-mib-downloaded" for device in devices) == onus:
                 return
             await asyncio.sleep(0.05)

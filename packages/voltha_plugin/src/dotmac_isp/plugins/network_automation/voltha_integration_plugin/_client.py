@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from ._failures import classify
 from ._guard import admit
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["Endpoint", "Login", "VolthaClient"]
@@ -45,6 +47,9 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # Instances of different tenants share nothing, not even a connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+#: Seconds for which nothing more is logged of calls that are asked again.
+_QUIET: Final = 5.0
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +91,19 @@ class Login:
 class VolthaClient:
     """Calls one VOLTHA. Make it on the event loop that uses it; `close` ends its channel."""
 
-    def __init__(self, endpoint: Endpoint, login: Login, *, call_timeout: float, patience: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        login: Login,
+        *,
+        call_timeout: float,
+        patience: float,
+        logger: logging.LoggerAdapter[logging.Logger],
+    ) -> None:
         self.endpoint: Final = endpoint
         self._login: Final = login
+        self._logger: Final = logger
+        self._told_at = -_QUIET
         self._call_timeout: Final = call_timeout
         options = [*_OPTIONS, *endpoint.options]
         if endpoint.tls:
@@ -129,7 +144,15 @@ class VolthaClient:
         except VolthaUnavailableError as error:
             if not repeat or not _is_transient(error):
                 raise
+            self._tell(rpc, error)
         return await self._retrying(self._with_login, rpc, request, limit)
+
+    def _tell(self, rpc: str, error: VolthaUnavailableError) -> None:
+        """Say that calls are asked again; of many that fail together, the first."""
+        now = time.monotonic()
+        if now - self._told_at >= _QUIET:
+            self._told_at = now
+            self._logger.info("%s had no answer and is asked again, as others may be: %s", rpc, error.message)
 
     async def _with_login(self, rpc: str, request: Any, limit: float) -> Any:
         pair = await self._login.pair()

@@ -186,7 +186,10 @@ async def open_session(api: PluginAPI, login: Login) -> Session:
         tls=settings.voltha_tls,
         **identity,
     )
-    return Session(VolthaClient(endpoint, login, call_timeout=settings.call_timeout, patience=settings.retry_time))
+    client = VolthaClient(
+        endpoint, login, call_timeout=settings.call_timeout, patience=settings.retry_time, logger=api.logger
+    )
+    return Session(client)
 
 
 async def _identity(api: PluginAPI) -> dict[str, Any]:

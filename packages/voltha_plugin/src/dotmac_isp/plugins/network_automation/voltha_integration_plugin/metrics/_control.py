@@ -89,7 +89,7 @@ class MetricControl:
         if uni < 1:
             raise ServiceConfigError(f"there is no user port {uni}", remedy="User ports are counted from 1")
         config = extensions_pb2.AppOffloadOnuConfig(onuDeviceId=onu.id)
-        # VOLTHA counts them from 0.
+        # VOLTHA numbers them from 0 (extensions.proto, PerUniConfig).
         config.perUniInfo.add(onuUniId=uni - 1, agentCircuitID=circuit_id, agentRemoteID=remote_id)
         await self._set(onu.parent_id, extensions_pb2.SetValueRequest(app_offload_onu_config=config))
         return {"device_id": onu.id, "uni": uni, "circuit_id": circuit_id, "remote_id": remote_id}
