@@ -312,6 +312,16 @@ async def test_events_are_followed_as_a_stream_and_none_is_missed(run: Any, simu
     assert sorted(seen) == sorted(simulator.serial_numbers[:4])
 
 
+async def test_the_stream_of_a_method_gives_each_event_and_ends_when_it_is_left(run: Any, simulator: Simulator) -> None:
+    plugin, _ = await run(device_monitoring_interval=0.1)
+    stream = plugin.follow_events(["olt_active"])
+    first = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    await plugin.provision_olt(simulator.olt_addresses[0])
+    assert (await asyncio.wait_for(first, 20)).serial_number == "BBSIM_OLT_10"
+    await stream.aclose()
+
+
 def made(number: int, kind: str = "x") -> DeviceEvent:
     return DeviceEvent(event_type=kind, device_id=str(number), source="test")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dotmac_isp.plugins.core.errors import PluginError
+from dotmac_isp.plugins.core.errors import CallError, PluginError
 from dotmac_isp.plugins.core.hookspecs import hookimpl
 from dotmac_isp.plugins.core.manager import PluginManager
 from dotmac_isp.plugins.core.model import DeviceEvent, HealthStatus, PluginState
@@ -93,6 +93,8 @@ async def test_commands_alarms_and_errors_go_the_same_way_as_inline(plugins: Plu
     assert status.isolation["mode"] == "jailed"
     assert status.isolation["pid"]
     voltha = plugins.get("voltha_integration", tenant_id=TENANT)
+    stream = voltha.follow_events(["alarm_raised"])
+    followed = asyncio.ensure_future(anext(stream))
     olt = await voltha.provision_olt(network.olt_addresses[0], "openolt")
     serial = network.serial_numbers[0]
     onu = await voltha.provision_onu(olt["device_id"], 0, None, serial)
@@ -107,6 +109,7 @@ async def test_commands_alarms_and_errors_go_the_same_way_as_inline(plugins: Plu
     await network.raise_alarm("ONU_LOSS_OF_FRAME", serial)
     event = await listener.wait_for("alarm_raised")
     assert event.serial_number == serial
+    assert (await asyncio.wait_for(followed, PATIENCE)) == event
     assert [alarm["name"] for alarm in await voltha.active_alarms(serial)] == ["ONU_LOSS_OF_FRAME"]
     assert (await plugins.health_check("voltha_integration", tenant_id=TENANT)).status is HealthStatus.HEALTHY
 
@@ -115,7 +118,10 @@ async def test_commands_alarms_and_errors_go_the_same_way_as_inline(plugins: Plu
     assert {("egress", "allowed"), ("isolation", "jailed")} <= set(told)
     text = plugins.telemetry.render().decode()
     assert 'dotmac_plugin_egress_total{outcome="allowed",plugin="voltha_integration",tenant="tenant_123"}' in text
+    further = asyncio.ensure_future(anext(stream))
     await plugins.restart_plugin("voltha_integration", tenant_id=TENANT)
+    with pytest.raises(CallError, match="ended"):
+        await asyncio.wait_for(further, PATIENCE)
     assert [one["subscriber_id"] for one in await voltha.list_subscribers()] == ["sub-1"]
 
 

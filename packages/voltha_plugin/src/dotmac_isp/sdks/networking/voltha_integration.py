@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dotmac_isp.plugins.core.manager import PluginManager
-    from dotmac_isp.plugins.core.model import Device, DeviceStatus, HealthReport
+    from dotmac_isp.plugins.core.model import Device, DeviceEvent, DeviceStatus, HealthReport
 
 __all__ = ["VolthaSDK"]
 
@@ -118,6 +118,13 @@ class VolthaSDK:
         if name.startswith("_") or name not in _methods():
             raise AttributeError(f"{type(self).__name__!r} and the VOLTHA plugin have no {name!r}")
         return partial(self._call, name)
+
+    def follow_events(self, *args: Any, **kwargs: Any) -> AsyncIterator[DeviceEvent]:
+        """What happens from now on; `kinds` and `device_id` choose. Ends with the plugin's instance."""
+        events: AsyncIterator[DeviceEvent] = self._running.get(_PLUGIN, tenant_id=self._tenant_id).follow_events(
+            *args, **kwargs
+        )
+        return events
 
     async def bulk(
         self, action: str, items: Sequence[Mapping[str, Any]], *, every: float = 0.5

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from dotmac_isp.plugins.core.model import DeviceEvent
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from ..stacks._stacks import Stacks
 
-__all__ = ["EventMethods"]
+__all__ = ["EventMethods", "told_in"]
 
 _LIMIT = 10_000
 _LONGEST_WAIT = 25.0
@@ -54,7 +58,7 @@ class EventMethods:
         """The events after `cursor` (of the last answer; `None`: from now on): `events`, `cursor`, and how many were `missed`.
 
         Waits up to `wait` seconds (25 at most) for the first. `kinds` (`alarm_raised`, `onu_active`, …) and `device_id` choose.
-        `event_stream` makes an asynchronous iterator of it.
+        `event_stream` makes an asynchronous iterator of it, which goes on when the instance is started anew.
         """
         log = self._stacks.named(stack).log
         return await log.after(
@@ -64,3 +68,32 @@ class EventMethods:
             kinds=frozenset(kinds),
             device=device_id,
         )
+
+    async def follow_events(
+        self, kinds: Sequence[str] = (), device_id: str = "", cursor: str | None = None, stack: str | None = None
+    ) -> AsyncIterator[DeviceEvent]:
+        """Every event from now on, or after `cursor` of `next_events`, as it happens: `async for event in voltha.follow_events()`.
+
+        The stream ends with the instance. What a reader was too slow for is told as one event `events_missed`.
+        """
+        while True:
+            answer = await self.next_events(cursor, _LONGEST_WAIT, _LIMIT, kinds, device_id, stack)
+            cursor = answer["cursor"]
+            for event in told_in(answer):
+                yield event
+
+
+def told_in(answer: Mapping[str, Any]) -> Iterator[DeviceEvent]:
+    """The events of an answer of `next_events`, after one that says how many were missed, if any."""
+    missed = answer["missed"]
+    if missed:
+        yield DeviceEvent(
+            event_type="events_missed",
+            device_id="voltha",
+            source="voltha_integration",
+            severity="warning",
+            message=f"{missed} events were missed" if missed > 0 else "the instance was restarted",
+            attributes={"missed": missed},
+        )
+    for event in answer["events"]:
+        yield msgspec.convert(event, DeviceEvent)

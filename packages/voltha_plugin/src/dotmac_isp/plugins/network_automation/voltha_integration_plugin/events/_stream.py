@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
-from dotmac_isp.plugins.core.model import DeviceEvent
+from ._methods import told_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
+
+    from dotmac_isp.plugins.core.model import DeviceEvent
 
 __all__ = ["event_stream"]
 
@@ -21,7 +21,7 @@ class _Handle(Protocol):
 async def event_stream(
     voltha: _Handle, *, kinds: Sequence[str] = (), device_id: str = "", cursor: str | None = None, wait: float = 10.0
 ) -> AsyncIterator[DeviceEvent]:
-    """Every event from now on (or after a `cursor`), as they happen, until the caller stops.
+    """Every event from now on (or after a `cursor`), as they happen, until the caller stops; also over a restart of the instance.
 
     `voltha` is the plugin's handle. `kinds` and `device_id` (id or serial number) choose. Events that were missed, because the
     reader was too slow or the instance was started anew, are told as one event `events_missed`.
@@ -29,16 +29,5 @@ async def event_stream(
     while True:
         answer = await voltha.next_events(cursor, wait, 500, list(kinds), device_id)
         cursor = answer["cursor"]
-        if answer["missed"]:
-            yield DeviceEvent(
-                event_type="events_missed",
-                device_id="voltha",
-                source="voltha_integration",
-                severity="warning",
-                message=f"{answer['missed']} events were missed"
-                if answer["missed"] > 0
-                else "the instance was restarted",
-                attributes={"missed": answer["missed"]},
-            )
-        for event in answer["events"]:
-            yield msgspec.convert(event, DeviceEvent)
+        for event in told_in(answer):
+            yield event
