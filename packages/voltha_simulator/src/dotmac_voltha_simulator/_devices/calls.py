@@ -170,8 +170,7 @@ class DeviceCalls:
         olt_life.restart_hardware(stack, olt)
         olt_life.lose_onus(stack, olt)
         await stack.timers.sleep(delays.OLT_DELETE)
-        for onu in stack.onus_of(olt):
-            onu_life.remove(stack, onu, rediscover=False)
+        olt_life.clear(stack, olt)
         await stack.change_events.room()
         if olt.id in stack.devices:
             olt_life.remove(stack, olt)
