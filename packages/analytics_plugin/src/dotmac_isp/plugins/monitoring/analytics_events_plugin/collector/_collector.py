@@ -84,7 +84,8 @@ class Collector:
             max_age_days=config.max_age_days,
             on_new=self._wake,
         )
-        self.writer = Writer(self.intake, self.store, folder)
+        self.mending = Mending(self)
+        self.writer = Writer(self.intake, self.store, folder, doubted=self.mending.doubt)
         self.delivery = Delivery(frozenset(config.notify_hosts))
         self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval, delivery=self.delivery)
         self.dashboards = Dashboards(self.meta)
@@ -97,7 +98,6 @@ class Collector:
         self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
         self.retention = Retention(self.rules, self.store, self.kept)
         self.deletions = Deletions(self.meta, self.store, self.writer, self.quarantine, self.kept)
-        self.mending = Mending(self)
 
     def _wake(self) -> None:
         self.writer.wake()

@@ -41,9 +41,11 @@ _GATHER: Final = 0.2
 class Writer:
     """One task that empties the spool."""
 
-    def __init__(self, intake: Intake, store: Store, folder: Path) -> None:
+    def __init__(self, intake: Intake, store: Store, folder: Path, *, doubted: Callable[[bytes], None]) -> None:
+        """:param doubted: told each block that the engine may have begun more than once, when it is stored."""
         self._intake = intake
         self._store = store
+        self._doubted = doubted
         self._cursor = Cursor(folder / "stored.cursor", sync=True)
         self._refused_file = folder / "refused.ndjson"
         self._reader: SpoolReader | None = None
@@ -53,6 +55,7 @@ class Writer:
         self._gate = asyncio.Lock()
         self._wanted = 0
         self._again: list[Block] = []
+        self._repeated: set[Block] = set()
         self._landed: set[Block] = set()
         self._task: asyncio.Task[None] | None = None
         self.stored_events = 0
@@ -151,6 +154,7 @@ class Writer:
             block = self._again.pop(0)
             records = await asyncio.to_thread(self._reread, block)
             if records:
+                self._repeated.add(block)
                 return block, records
             self._landed.add(block)  # damaged on disk: nothing of it can go
         records = await asyncio.to_thread(self._next_records, least)
@@ -192,6 +196,9 @@ class Writer:
         lines = without(b"".join(record.payload for record in records), set(block.left_out))
         if lines:
             await self._store_block(lines, f"{self._intake.log.spool_id}:{block.first}-{block.last}")
+            if block in self._repeated:
+                self._repeated.discard(block)
+                self._doubted(lines)
         self.stored_events += sum(record.events for record in records)
 
     async def _land(self, flying: dict[asyncio.Task[None], Block]) -> None:
@@ -244,7 +251,16 @@ class Writer:
             file.write(msgspec.json.encode({"reason": reason, "event": msgspec.Raw(line.strip())}) + b"\n")
 
     async def _insert(self, lines: bytes, token: str) -> None:
-        await self._trying(lambda: self._store.insert_events(lines, token))
+        tries = 0
+
+        async def insert() -> None:
+            nonlocal tries
+            tries += 1
+            await self._store.insert_events(lines, token)
+
+        await self._trying(insert)
+        if tries > 1:
+            self._doubted(lines)
 
     async def _trying(self, work: Callable[[], Awaitable[T]]) -> T:
         """Again and again while the engine is away."""

@@ -1,4 +1,7 @@
-"""What the engine puts aside as broken when it starts is stored again, from the segments that the spool has kept.
+"""What the engine lost is stored again, from the segments that the spool has kept.
+
+It loses what it puts aside as broken when it starts; and, killed in the middle of a block, it may take the block for known when it comes again
+although one of its tables lacks it: its memory of blocks and their parts are two files. Such blocks are looked at afterwards.
 
 Events that are missing are inserted, then the rollups of all hours that are kept are put right. Events that were deleted meanwhile are not
 among what is kept, and such as a rule for retention has taken are left out.
@@ -19,7 +22,7 @@ from ..._tasks import ended
 from ...store import StoreRefusedError, StoreUnavailableError, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from .._collector import Collector
 
@@ -27,6 +30,9 @@ __all__ = ["Mending"]
 
 _log: Final = logging.getLogger(__name__)
 _KIND: Final = "mended"
+_DOUBT: Final = "doubted blocks"
+#: More blocks than this in doubt, and all that is kept is looked at.
+_MOST_DOUBTS: Final = 20
 _LINES: Final = 10_000
 _HOURS: Final = 240
 _AGAIN_SECONDS: Final = 30.0
@@ -43,28 +49,75 @@ _DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 class Mending:
-    """Looks once, when the collector starts; `mend` may be asked for as well."""
+    """Looks when the collector starts, and at blocks in doubt; `mend` may be asked for as well."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._task: asyncio.Task[None] | None = None
+        self._doubts: list[bytes] = []
+        self._doubted = asyncio.Event()
         self.broken: list[str] = []
         self.mended_events = 0
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._look(), name="analytics mending")
+        self._task = asyncio.create_task(self._run(), name="analytics mending")
 
     async def close(self) -> None:
         await ended(self._task)
 
-    async def _look(self) -> None:
+    def doubt(self, lines: bytes) -> None:
+        """A block is stored, but its first way may have ended in the middle. Kept in mind over a restart until it was looked at."""
+        if self._collector.store.shared:
+            return
+        self._collector.meta.put(_DOUBT, "", "", {"at": time.time()})
+        self._doubts.append(lines)
+        self._doubted.set()
+
+    async def _run(self) -> None:
+        if not self._collector.store.shared and self._collector.meta.get(_DOUBT, "", "") is not None:
+            await self._until_done(self._mend_all)
+        await self._until_done(self._mend_new)
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            await self._until_done(self._look_at_doubts)
+
+    @staticmethod
+    async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._mend_new()
+                await work()
                 return
             except (StoreUnavailableError, StoreRefusedError) as error:
                 _log.warning("whether the engine has lost something is looked at later: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _mend_all(self) -> None:
+        await self._collector.writer.clear_spool()
+        if count := await self.mend():
+            _log.warning("%d events that the engine had lost are stored again", count)
+        self._certain()
+
+    def _certain(self) -> None:
+        if not self._doubts:
+            self._collector.meta.delete(_DOUBT, "", "")
+
+    async def _look_at_doubts(self) -> None:
+        """Mostly only a rollup lacks a block, and its hours are put right; the events themselves come from what is kept."""
+        while self._doubts:
+            doubts = list(self._doubts)
+            lines = b"".join(doubts)
+            while not await self._collector.writer.drained(_AGAIN_SECONDS):
+                pass  # the blocks themselves may not be through yet
+            if len(doubts) > _MOST_DOUBTS or without(lines, await self._collector.store.present(lines)):
+                await self._mend_all()
+            else:
+                hours: dict[str, set[int]] = {}
+                for line in lines.splitlines():
+                    self._is_wanted(line, hours)
+                await self._put_right(hours)
+            del self._doubts[: len(doubts)]
+        self._certain()
 
     async def _mend_new(self) -> None:
         meta, store = self._collector.meta, self._collector.store
@@ -101,12 +154,16 @@ class Mending:
             while block := await asyncio.to_thread(_block, lines):
                 count += await self._store(block, f"mended:{time.time_ns()}:{path.name}:{number}", hours)
                 number += 1
+        await self._put_right(hours)
+        self.mended_events += count
+        return count
+
+    async def _put_right(self, hours: dict[str, set[int]]) -> None:
+        """The rollups of these hours, by tenant."""
         for tenant, touched in hours.items():
             listed = sorted(touched)
             for start in range(0, len(listed), _HOURS):
                 await self._collector.deletions.reconcile(tenant, listed[start : start + _HOURS])
-        self.mended_events += count
-        return count
 
     async def _store(self, block: list[bytes], token: str, hours: dict[str, set[int]]) -> int:
         wanted = [line for line in block if self._is_wanted(line, hours)]
