@@ -32,7 +32,7 @@ async def _query(request: web.Request) -> web.Response:
         return answer(await travel(journey, questions(request)))
     query = parse_query(given)
     await settled(request)
-    return answer(await questions(request).ask(query))
+    return web.Response(body=await questions(request).ask_json(query), content_type="application/json")
 
 
 async def _sql(request: web.Request) -> web.Response:
