@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,31 +108,6 @@ delete {olt} --force --deadline 20
 """.strip().splitlines()
 
 
-class Images(BaseHTTPRequestHandler):
-    """An image begins with its version."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(self.path.strip("/").removesuffix(".img").encode() + bytes(10_000))
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def images() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Images) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
-
-
 @pytest.fixture
 def simulated() -> Iterator[dict[str, Any]]:
     """Where a simulator of its own process listens."""
@@ -189,7 +162,7 @@ SHOWN = frozenset(
 
 @pytest.mark.slow
 def test_every_command_does_what_it_says(
-    simulated: dict[str, Any], images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simulated: dict[str, Any], onu_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dotmac_plugins_console._app import app
 
@@ -203,7 +176,7 @@ def test_every_command_does_what_it_says(
         monkeypatch.setenv(name, value)
     file = tmp_path / "many.csv"
     file.write_text(f"device_id,subscriber_id,s_tag,bandwidth_down,bandwidth_up\n{THIRD},sub-3,903,1000,1000\n")
-    known = {"olt": OLT, "first": FIRST, "second": SECOND, "third": THIRD, "image": IMAGE, "images": images}
+    known = {"olt": OLT, "first": FIRST, "second": SECOND, "third": THIRD, "image": IMAGE, "images": onu_images}
     known |= {"address": simulated["olts"][0], "file": str(file)}
     wrong: list[str] = []
 

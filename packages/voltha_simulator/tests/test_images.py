@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,37 +10,10 @@ from google.protobuf import json_format
 from voltha_protos import common_pb2, device_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dotmac_voltha_simulator import Simulator
 
 pytestmark = pytest.mark.voltha_simulator(olts=1, pons=1, onus=2, time_factor=0.02)
 FIRST, SECOND = "BBSM000a0001", "BBSM000a0002"
-
-
-class Images(BaseHTTPRequestHandler):
-    """`/NAME.img` is an image that begins with NAME; `/nope.img` is not there."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(404 if "nope" in self.path else 200)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(self.path.strip("/").removesuffix(".img").encode() + bytes(100_000))
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Images) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
 
 
 class Operator:
@@ -91,10 +62,10 @@ async def operator(client: Any, voltha_simulator: Simulator) -> Operator:
 
 
 async def test_download_activation_and_commit_go_the_recorded_way(
-    operator: Operator, client: Any, voltha_simulator: Simulator, server: str
+    operator: Operator, client: Any, voltha_simulator: Simulator, onu_images: str
 ) -> None:
     assert await operator.slots() == [("BBSM_IMG_00001", True, True), ("BBSM_IMG_00000", False, False)]
-    said = await operator.download("BBSM_IMG_00002", f"{server}/BBSM_IMG_00002.img")
+    said = await operator.download("BBSM_IMG_00002", f"{onu_images}/BBSM_IMG_00002.img")
     assert said == ("STARTED", "NO_ERROR", "UNKNOWN")
     await operator.until("BBSM_IMG_00002", "SUCCEEDED", "NO_ERROR", "INACTIVE")
     assert await operator.slots() == [("BBSM_IMG_00001", True, True), ("BBSM_IMG_00002", False, False)]
@@ -110,22 +81,22 @@ async def test_download_activation_and_commit_go_the_recorded_way(
     assert await operator.slots() == [("BBSM_IMG_00001", False, False), ("BBSM_IMG_00002", True, True)]
 
 
-async def test_one_request_may_ask_for_all_steps(operator: Operator, server: str) -> None:
+async def test_one_request_may_ask_for_all_steps(operator: Operator, onu_images: str) -> None:
     await operator.download(
-        "BBSM_IMG_00003", f"{server}/BBSM_IMG_00003.img", activateOnSuccess=True, commitOnSuccess=True
+        "BBSM_IMG_00003", f"{onu_images}/BBSM_IMG_00003.img", activateOnSuccess=True, commitOnSuccess=True
     )
     await operator.until("BBSM_IMG_00003", "SUCCEEDED", "NO_ERROR", "COMMITTED")
     assert (await operator.slots())[1] == ("BBSM_IMG_00003", True, True)
 
 
-async def test_an_image_that_says_another_version_is_refused_by_the_onu(operator: Operator, server: str) -> None:
-    await operator.download("BBSM_IMG_00777", f"{server}/small.img")
+async def test_an_image_that_says_another_version_is_refused_by_the_onu(operator: Operator, onu_images: str) -> None:
+    await operator.download("BBSM_IMG_00777", f"{onu_images}/small.img")
     await operator.until("BBSM_IMG_00777", "FAILED", "CANCELLED_ON_ONU_STATE", "DOWNLOADING_ABORTED")
 
 
-@pytest.mark.parametrize("url", ["{server}/nope.img", "http://127.0.0.1:1/x.img", "ftp://x/y"])
-async def test_a_wrong_address_is_told_in_the_reply_alone(operator: Operator, server: str, url: str) -> None:
-    said = await operator.download("BBSM_IMG_00404", url.format(server=server))
+@pytest.mark.parametrize("url", ["{onu_images}/nope.img", "http://127.0.0.1:1/x.img", "ftp://x/y"])
+async def test_a_wrong_address_is_told_in_the_reply_alone(operator: Operator, onu_images: str, url: str) -> None:
+    said = await operator.download("BBSM_IMG_00404", url.format(onu_images=onu_images))
     assert said == ("FAILED", "INVALID_URL", "UNKNOWN")
     assert await operator.ask("GetImageStatus", "BBSM_IMG_00404") == ("UNKNOWN", "NO_ERROR", "UNKNOWN")
 
@@ -141,25 +112,25 @@ async def test_activation_of_what_was_never_loaded_reboots_the_onu(operator: Ope
 
 
 async def test_a_download_can_be_aborted_and_ends_with_its_onu(
-    operator: Operator, client: Any, voltha_simulator: Simulator, server: str
+    operator: Operator, client: Any, voltha_simulator: Simulator, onu_images: str
 ) -> None:
-    await operator.download("BBSM_IMG_00013", f"{server}/BBSM_IMG_00013.img")
+    await operator.download("BBSM_IMG_00013", f"{onu_images}/BBSM_IMG_00013.img")
     said = await operator.ask("AbortImageUpgradeToDevice", "BBSM_IMG_00013")
     assert said[:2] == ("STARTED", "CANCELLED_ON_REQUEST")
     said = await operator.ask("GetImageStatus", "BBSM_IMG_00013")
     assert said == ("CANCELLED", "CANCELLED_ON_REQUEST", "DOWNLOADING_ABORTED")
     other = Operator(client, (await client.device(SECOND)).id)
-    await other.download("BBSM_IMG_00014", f"{server}/BBSM_IMG_00014.img")
+    await other.download("BBSM_IMG_00014", f"{onu_images}/BBSM_IMG_00014.img")
     await voltha_simulator.power_off(SECOND)
     said = await other.ask("GetImageStatus", "BBSM_IMG_00014")
     assert said == ("FAILED", "CANCELLED_ON_ONU_STATE", "UNKNOWN")
 
 
 async def test_what_is_no_onu_gets_an_entry_of_its_own_and_without_ids_all_onus_answer(
-    operator: Operator, client: Any, server: str
+    operator: Operator, client: Any, onu_images: str
 ) -> None:
     request = device_pb2.DeviceImageDownloadRequest(device_id=[common_pb2.ID(id="none")])
-    request.image.version, request.image.url = "BBSM_IMG_00012", f"{server}/BBSM_IMG_00012.img"
+    request.image.version, request.image.url = "BBSM_IMG_00012", f"{onu_images}/BBSM_IMG_00012.img"
     said = _told(await client.voltha.DownloadImageToDevice(request))
     assert said == ("FAILED", "UNKNOWN_ERROR", "UNKNOWN")
     answer = await client.voltha.GetImageStatus(device_pb2.DeviceImageRequest(version="BBSM_IMG_00002"))

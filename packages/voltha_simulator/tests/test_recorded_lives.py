@@ -10,10 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
-import threading
-import time
 from collections import Counter, defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +21,7 @@ from google.protobuf import empty_pb2, json_format, message_factory
 from voltha_protos import common_pb2, voltha_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from dotmac_voltha_simulator import Simulator
 
@@ -433,34 +430,6 @@ BETWEEN = (
 )
 
 
-class Images(BaseHTTPRequestHandler):
-    """An image begins with its version, which is its name. `.big` takes long, `nope.img` is not there."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(404 if "nope" in self.path else 200)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        name, _, kind = self.path.strip("/").partition(".")
-        if kind == "big":
-            time.sleep(2)
-        self.wfile.write(name.encode().ljust(16, b"\0") + bytes(10_000))
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def images() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Images) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
-
-
 RESTARTING = (
     r"^5\.922 ListDeviceIds core down",  # nobody listens at all; the simulator's process lives on and says "not ready"
     r"^(40\.704|45\.70[79]) .*(DELETE_STRICT while openonu adapter is down|openonu down)",
@@ -498,7 +467,7 @@ async def test_settings_of_measurements(live: Callable[..., Life]) -> None:
 
 
 @pytest.mark.voltha_simulator(olts=1, pons=2, onus=2, time_factor=0.02)
-async def test_software_of_onus(live: Callable[..., Life], images: str) -> None:
+async def test_software_of_onus(live: Callable[..., Life], onu_images: str) -> None:
     # The ONU of the last steps was still coming back from a restart (surprise 40).
     life = live(
         *BETWEEN,
@@ -506,7 +475,7 @@ async def test_software_of_onus(live: Callable[..., Life], images: str) -> None:
         r"RPC_ERROR ActivateImageUpdate .*: 1 times, recorded 0",
         r"DYING_GASP_RAISE_EVENT BBSM000a0102: 1 times, recorded 2",
     )
-    life.images = images
+    life.images = onu_images
     await life.run("onu_upgrade")
     assert life.differences == [], "\n".join(life.differences)
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -28,7 +26,7 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import Volt
 from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 READY = ("initial-mib-downloaded", "omci-flows-pushed", "onu-reenabled", "tech-profile-config-download-success")
 _LOGIN = {"username": "dev_user", "password": "dev_pass"}
@@ -194,33 +192,12 @@ async def network(bare: Network) -> Network:
     return bare
 
 
-class _Images(BaseHTTPRequestHandler):
-    """Any `/NAME.img` is an image that begins with its name, as BBSim wants it."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(self.path.strip("/").removesuffix(".img").encode() + bytes(50_000))
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
-def image(place: Place) -> Iterator[str]:
+def image(place: Place, request: pytest.FixtureRequest) -> str:
     """The URL of a software image for the ONUs; empty when the target has none."""
     if place.simulator is None:
-        yield os.environ.get("VOLTHA_TEST_IMAGE", "")
-        return
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Images) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/BBSM_IMG_00002.img"
-        server.shutdown()
-        thread.join()
+        return os.environ.get("VOLTHA_TEST_IMAGE", "")
+    return f"{request.getfixturevalue('onu_images')}/BBSM_IMG_00002.img"
 
 
 class _Login(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]

@@ -1,4 +1,5 @@
-"""The fixture ``voltha_simulator``: two OLTs with two PONs of two ONUs each, twenty times faster than the real system.
+"""The fixtures ``voltha_simulator``, two OLTs with two PONs of two ONUs each, twenty times faster than the real system, and
+``onu_images``, ONU software over HTTP.
 
 A test asks for another size with ``@pytest.mark.voltha_simulator(olts=1, pons=4, onus=8, …)``, the arguments of
 ``Simulator``. Nothing heavy is imported before the fixture is used.
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ._simulator import Simulator
 
@@ -21,6 +22,15 @@ _DEFAULTS: dict[str, Any] = {"olts": 2, "pons": 2, "onus": 2, "time_factor": 0.0
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line("markers", "voltha_simulator(**size): arguments of the simulator that the test gets")
+
+
+@pytest.fixture
+def onu_images() -> Iterator[str]:
+    """Where ONU software is: ``/VERSION.img`` says this version, ``/VERSION.big`` takes two seconds, ``/nope.img`` is not there."""
+    from ._image_files import image_files  # noqa: PLC0415 - only for who uses the fixture
+
+    with image_files() as address:
+        yield address
 
 
 try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -88,9 +87,6 @@ async def _serve(options: argparse.Namespace) -> None:
         notify_hosts=tuple(host.lower() for host in options.notify_host),
     )
     async with Collector(config) as collector:
-        # What was loaded stays: looking through it for garbage now and then would hold every client up for a moment.
-        gc.collect()
-        gc.freeze()
         print(json.dumps({"ready": True, "host": config.host, "port": collector.port}), flush=True)
         await stop.wait()
 

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
-import gc
 import hmac
 import json
 import os
@@ -268,8 +267,6 @@ async def _serve(path: Path, password: str) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    gc.collect()
-    gc.freeze()  # as in the collector
     print(json.dumps({"port": port, "pid": os.getpid()}), flush=True)
     await stop.wait()
     threading.Timer(_LAST_QUERIES, os._exit, (3,)).start()
