@@ -259,10 +259,16 @@ class Line:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site_folder(tmp_path: Path) -> Path:
+    """Where the host's packages are."""
     folder = tmp_path / "site"
     folder.mkdir()
-    return Site(folder)
+    return folder
+
+
+@pytest.fixture
+def site(site_folder: Path) -> Site:
+    return Site(site_folder)
 
 
 @pytest.fixture

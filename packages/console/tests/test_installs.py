@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 from pathlib import Path
@@ -83,6 +84,7 @@ class Packages:
         return path
 
     def install(self, *what: str | Path) -> None:
+        """By uv."""
         self._uv("install", "--no-deps", "--no-build-isolation", *map(str, what))
 
     def uninstall(self, name: str) -> None:
@@ -91,24 +93,64 @@ class Packages:
     def _uv(self, command: str, *words: str) -> None:
         uv = shutil.which("uv") or str(Path(sys.prefix, "bin", "uv"))
         place = ["--python", sys.executable, "--target", str(self.site)]
-        done = subprocess.run(
-            [uv, "pip", command, "--quiet", "--offline", *place, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        )
-        assert done.returncode == 0, done.stderr
+        self._run([uv, "pip", command, "--quiet", "--offline", *place, *words])
+
+    @staticmethod
+    def _run(command: list[str], **variables: str) -> None:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class PipPackages(Packages):
+    """The same by pip itself, in a virtual environment whose packages the host sees."""
+
+    #: The pip of the interpreter that this environment was made from; ours may have none.
+    PIP = (getattr(sys, "_base_executable", sys.executable), "-m", "pip")
+
+    def __init__(self, folder: Path, site: Path) -> None:
+        super().__init__(folder, site)
+        self._python = str(site.parents[2] / "bin" / "python")
+
+    def install(self, *what: str | Path) -> None:
+        self._pip("install", "--no-deps", "--no-index", "--no-build-isolation", *map(str, what))
+
+    def uninstall(self, name: str) -> None:
+        self._pip("uninstall", "--yes", f"vendor-{name}")
+
+    def _pip(self, command: str, *words: str) -> None:
+        self._run([*self.PIP, "--python", self._python, command, "--quiet", *words])
+
+
+@pytest.fixture(params=["uv", pytest.param("pip", marks=pytest.mark.slow)])
+def installer(request: pytest.FixtureRequest) -> str:
+    """Who installs; with pip each test takes some seconds more."""
+    if request.param == "uv" and shutil.which("uv") is None and not Path(sys.prefix, "bin", "uv").exists():
+        pytest.skip("uv is not installed here")
+    if request.param == "pip":
+        told = subprocess.run([*PipPackages.PIP, "--version"], capture_output=True, text=True, check=False)
+        if told.returncode != 0:
+            pytest.skip(f"{PipPackages.PIP[0]} has no pip")
+    return str(request.param)
 
 
 @pytest.fixture
-def packages(tmp_path: Path, site: Site) -> Packages:
-    if shutil.which("uv") is None and not Path(sys.prefix, "bin", "uv").exists():
-        pytest.skip("uv is not installed here")
+def site_folder(tmp_path: Path, installer: str) -> Path:
+    """A folder, or for pip a virtual environment's own, in which the build tools of this one can be seen."""
+    if installer == "uv":
+        (tmp_path / "site").mkdir()
+        return tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    folder = next((tmp_path / "env" / "lib").glob("python*")) / "site-packages"
+    (folder / "build-tools.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder
+
+
+@pytest.fixture
+def packages(tmp_path: Path, site: Site, installer: str) -> Packages:
     folder = tmp_path / "sources"
     folder.mkdir()
-    return Packages(folder, site.folder)
+    return PipPackages(folder, site.folder) if installer == "pip" else Packages(folder, site.folder)
 
 
 def wait_for(home: Home, condition: Callable[[dict[str, Any]], bool], *, tenant: str = "acme") -> dict[str, Any]:
