@@ -16,6 +16,7 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin import (
     VolthaIntegrationPlugin,
     VolthaUnavailableError,
 )
+from dotmac_voltha_simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,29 +100,21 @@ async def test_tls_is_spoken_and_the_authority_is_checked(large: Any, make_host:
             await other.activate()
 
 
-async def test_a_server_that_asks_for_the_clients_certificate_gets_it(
-    large: Any, make_host: Any, tmp_path: Path
-) -> None:
+async def test_a_voltha_that_asks_for_the_clients_certificate_gets_it(make_host: Any, tmp_path: Path) -> None:
     key, certificate = await asyncio.to_thread(make_certificate, tmp_path)
-    _, server = large
-    pair = (key.read_bytes(), certificate.read_bytes())
-    credentials = grpc.ssl_server_credentials(
-        [pair], root_certificates=certificate.read_bytes(), require_client_auth=True
-    )
-    port = server.add_secure_port("localhost:0", credentials)
-    await server.start()
+    files = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": certificate}
+    async with Simulator(listen="localhost:0", time_factor=0.05, **files) as simulator:
+        tls = {"voltha_tls": True, "voltha_tls_ca": certificate}
+        own = {"voltha_tls_certificate": certificate, "voltha_tls_key": key}
+        known = VolthaIntegrationPlugin(make_host(Plain(simulator.port, "localhost"), **tls, **own))
+        await known.activate()
+        assert (await known.health_check()).details["tls"] is True
+        assert (await known.provision_olt(simulator.olt_addresses[0]))["status"] == "active"
+        await known.deactivate()
 
-    tls = {"voltha_tls": True, "voltha_tls_ca": certificate}
-    known = VolthaIntegrationPlugin(
-        make_host(Plain(port, "localhost"), **tls, voltha_tls_certificate=certificate, voltha_tls_key=key)
-    )
-    await known.activate()
-    assert (await known.health_check()).details["tls"] is True
-    await known.deactivate()
-
-    stranger = VolthaIntegrationPlugin(make_host(Plain(port, "localhost"), retry_time=0.2, **tls))
-    with pytest.raises(VolthaUnavailableError):
-        await stranger.activate()
+        stranger = VolthaIntegrationPlugin(make_host(Plain(simulator.port, "localhost"), retry_time=0.2, **tls))
+        with pytest.raises(VolthaUnavailableError):
+            await stranger.activate()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ def test_a_taken_port_ends_it_with_an_error_that_helps() -> None:
         (["--listen", "nowhere"], "'nowhere' is not host:port"),
         (["--time-factor", "0"], "the time factor must be above 0"),
         (["--username", "operator"], "username and password belong together"),
+        (["--tls-certificate", "nowhere.pem"], "TLS needs a certificate and its key"),
+        (["--tls-certificate", "no.pem", "--tls-key", "no.key"], "certificate no.pem with key no.key cannot be used"),
     ],
 )
 def test_a_wrong_argument_ends_it_with_what_would_be_right(arguments: list[str], words: str) -> None:

@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     add("--control", metavar="SOCKET", help="a Unix socket for 'dotmac-voltha-simulator control SOCKET …'")
     add("--username", default="", help="ask every call for this user")
     add("--password", default="", help=f"and this password; better from {PASSWORD_VARIABLE}, which ps does not show")
+    add("--tls-certificate", default="", metavar="FILE", help="speak TLS, with this certificate (PEM)")
+    add("--tls-key", default="", metavar="FILE", help="and its key")
+    add("--tls-client-ca", default="", metavar="FILE", help="ask each client for a certificate of these authorities")
     add(
         "--kafka",
         nargs="?",
@@ -126,6 +129,9 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         onu_metrics=options.onu_metrics,
         username=options.username,
         password=options.password or given,
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        tls_client_ca=options.tls_client_ca,
         first_olt=options.first_olt,
         kafka=options.kafka,
     )

@@ -16,6 +16,7 @@ from ._events import alarms
 from ._events.kafka import KafkaSink
 from ._events.sinks import EventSink, MemorySink, Subscription
 from ._serving.edge import MAX_MESSAGE, Credentials, Edge
+from ._serving.tls import server_credentials
 from ._stack import delays
 from ._stack.records import OltRecord, OnuRecord
 from ._stack.stack import ADMIN, CONNECT, OLT_TYPE, ONU_TYPE, OPER, Stack
@@ -23,6 +24,7 @@ from ._values.kpi import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from ._events.messages import PublishedEvent
     from ._serving.faults import Faults
@@ -39,7 +41,8 @@ class Simulator:
 
     ``olts``, ``pons`` (per OLT), ``onus`` (per PON) and ``unis`` (per ONU) size the simulated hardware; OLT n answers at
     the port of ``first_olt`` plus n, type ``openolt``. ``time_factor`` scales every timer: 1.0 is as slow as the real
-    system, 0.05 twenty times faster. With ``username`` and ``password`` every call needs them. ``kafka`` names brokers for
+    system, 0.05 twenty times faster. With ``username`` and ``password`` every call needs them. With ``tls_certificate`` and
+    ``tls_key`` (PEM files) it speaks TLS, with ``tls_client_ca`` to clients that have a certificate of these authorities. ``kafka`` names brokers for
     the events; an empty text runs one in the process; None sends no events to Kafka. ``pace`` is how many services the
     adapters configure in a second of simulated time, all together: 110 is what a real stack on two cores does, 0 sets no limit.
 
@@ -60,6 +63,9 @@ class Simulator:
         onu_metrics: bool = False,
         username: str = "",
         password: str = "",
+        tls_certificate: str | PathLike[str] = "",
+        tls_key: str | PathLike[str] = "",
+        tls_client_ca: str | PathLike[str] = "",
         first_olt: str = "127.0.0.1:9191",
         kafka: str | None = None,
         sinks: Sequence[EventSink] = (),
@@ -67,6 +73,8 @@ class Simulator:
         split_address(listen)
         if bool(username) != bool(password):
             raise ValueError("username and password belong together: give both or neither")
+        wants_tls = tls_certificate or tls_key or tls_client_ca
+        self._tls = server_credentials(tls_certificate, tls_key, tls_client_ca) if wants_tls else None
         self._listen = listen
         self._kafka = kafka
         self._credentials = Credentials(username, password) if username else None
@@ -105,7 +113,11 @@ class Simulator:
         server = grpc.aio.server(options=[*limits, ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(tuple(Edge(self._stack, self._credentials).handlers()))
         try:
-            self._port = server.add_insecure_port(self._listen)
+            self._port = (
+                server.add_insecure_port(self._listen)
+                if self._tls is None
+                else server.add_secure_port(self._listen, self._tls)
+            )
         except RuntimeError as taken:
             await self._close_sinks()
             raise ListenError(
