@@ -304,6 +304,62 @@ def test_version_2_limits_a_cell(tmp_path: Path) -> None:
     assert (usage.memory, usage.cpu_seconds, usage.throttled_seconds) == (4096, 1.5, 0.25)
 
 
+#: Starts three processes below itself, tells so, and waits until it is ended.
+FAMILY = """
+import os, time
+for _ in range(3):
+    if os.fork() == 0:
+        time.sleep(600)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def real_tree() -> Path:
+    """This machine's own tree of version 2. Where version 1 has the controllers, it still can freeze, kill and count."""
+    found = [one.base for one in _cgroups.find_hierarchies() if one.version == 2]
+    if not found:
+        pytest.skip("no control groups of version 2 that may be written here")
+    return found[0]
+
+
+def test_version_2_of_this_kernel_adopts_freezes_and_kills_a_whole_family(real_tree: Path) -> None:
+    from dotmac_isp.plugins.core.hosting.jail._group import CellGroup
+
+    host = f"dotmac-test-{os.getpid()}"
+    group = CellGroup([_cgroups.Hierarchy(2, frozenset(), real_tree)], host, "abcd")
+    place = real_tree / host / "abcd"
+    gate, opened = os.pipe()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", f"import os; os.read({gate}, 1)\n{FAMILY}"], stdout=subprocess.PIPE, pass_fds=[gate]
+        ) as family:
+            try:
+                group.adopt(family.pid)
+                assert group.processes() == [family.pid]
+                os.write(opened, b"x")
+                assert family.stdout is not None
+                assert family.stdout.readline() == b"ready\n"
+                members = group.processes()
+                assert len(members) == 4, "children are born into the group of their parent"
+                assert group.freeze(True)
+                assert eventually(lambda: "frozen 1" in (place / "cgroup.events").read_text())
+                group.kill()  # without thawing it: the kernel ends frozen ones as well
+                assert family.wait(20) == -signal.SIGKILL
+                assert eventually(lambda: "populated 0" in (place / "cgroup.events").read_text())
+            finally:
+                family.kill()
+        assert eventually(group.close)
+        assert not place.exists()
+    finally:
+        os.close(gate)
+        os.close(opened)
+        group.kill()
+        group.close()
+        (real_tree / host).rmdir()
+
+
 def test_the_numbers_for_users_are_those_that_exist_here() -> None:
     from dotmac_isp.plugins.core.hosting.jail._users import DYNAMIC, uid_block
 
