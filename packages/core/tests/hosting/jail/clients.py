@@ -113,6 +113,21 @@ def kafka(plan: Any, bootstrap: str, topic: str) -> list[str]:
         return [said(error)]
 
 
+def kafka_brokers(plan: Any, bootstrap: str) -> dict[str, bool]:
+    """Which of the brokers that the cluster advertises can be connected to, by port."""
+    from aiokafka.client import AIOKafkaClient
+
+    async def each() -> dict[str, bool]:
+        client = AIOKafkaClient(bootstrap_servers=bootstrap)
+        await client.bootstrap()
+        try:
+            return {str(one.port): await client.ready(one.nodeId) for one in client.cluster.brokers()}
+        finally:
+            await client.close()
+
+    return asyncio.run(each())
+
+
 def grpc_call(plan: Any, host: str, port: int, authority: str = "") -> str:
     """One call through the relay; with *authority* (PEM) over TLS."""
     import grpc

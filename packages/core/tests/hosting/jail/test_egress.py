@@ -262,6 +262,28 @@ def test_brokers_that_a_kafka_cluster_advertises_are_reached_within_the_patterns
     del cluster
 
 
+@pytest.mark.parametrize("pattern", ["127.0.0.*", "kafka-*.example.net", None])
+def test_a_second_broker_that_a_cluster_advertises_is_refused_outside_of_the_patterns(
+    host: Attackable, pattern: str | None
+) -> None:
+    kafka = pytest.importorskip("confluent_kafka")
+    pytest.importorskip("aiokafka")
+    cluster = kafka.Producer({"test.mock.num.brokers": 2, "log_level": 0})
+    first, second = (str(one).split("/")[0] for one in cluster.list_topics(timeout=10).brokers.values())
+    port, other = first.rpartition(":")[2], second.rpartition(":")[2]
+    told = host.attack_online(
+        "kafka_brokers",
+        first,
+        endpoints=[jail.Endpoint("127.0.0.1", int(port), "kafka")],
+        advertised=[pattern] if pattern else [],
+    )
+    within = pattern == "127.0.0.*"
+    assert told["result"] == {port: True, other: within}
+    decided = {str(one["port"]): one["allowed"] for one in told["decisions"]}
+    assert decided == {port: True, other: within}, "the refusal is told, so that it is audited and counted"
+    del cluster
+
+
 def test_nonsense_said_to_the_broker_harms_nobody_and_is_counted(host: Attackable, web: int) -> None:
     told = host.attack_online("babble", 40, **listed(web))
     assert "not among the endpoints" in told["result"]

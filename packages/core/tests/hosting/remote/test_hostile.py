@@ -264,3 +264,31 @@ async def test_a_library_that_starts_threads_is_not_loaded_ahead(
     ahead = await start(jails, "ahead")
     assert await ahead.seen() == ["vendor_calm"]
     assert "vendor_busy is not loaded ahead for jailed instances: it starts 1 threads" in caplog.text
+
+
+LOOKS_AROUND = """
+async def environment(self):
+    import ctypes, os
+    found = [str(dict(os.environ))]
+    block = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    for number in range(1000):  # as the C library has it
+        if not block or block[number] is None: break
+        found.append(str(block[number]))
+    try:
+        with open("/proc/self/environ", "rb") as file: found.append(str(file.read()))
+    except OSError:  # refused with its own, too, where it is not dumpable
+        pass
+    return found
+"""
+
+
+async def test_the_hosts_environment_and_its_vault_token_are_not_there(
+    make_host: Any, patient: Any, jailed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.of-the-host")
+    monkeypatch.setenv("DOTMAC_DATABASE_PASSWORD", "of-the-host-too")
+    jailed("curious", LOOKS_AROUND)
+    async with make_host(limits=patient) as host:
+        await host.start_plugin("curious", tenant_id="t1")
+        seen = await host.get("curious", tenant_id="t1").environment()
+    assert not [one for one in seen if "of-the-host" in one or "VAULT_TOKEN" in one]
