@@ -132,7 +132,7 @@ class Schedules:
         schedule = self._all.get((tenant, key))
         if schedule is None:
             return None
-        left, error = await self._made_and_sent(tenant, schedule, schedule.notify)
+        left, error = await self._sent(await self._made(tenant, schedule), schedule.notify)
         return {"schedule_id": key, "sent": len(schedule.notify) - len(left), "error": error}
 
     async def _run(self) -> None:
@@ -145,17 +145,22 @@ class Schedules:
     async def _turn(self, tenant: str, key: str, schedule: Schedule, now: float) -> None:
         targets = schedule.left or schedule.notify
         following = next_run(schedule.schedule, schedule.timezone, now)
-        # Noted first: a collector that is killed now has missed this one, and does not send it to anybody twice.
-        self._save(tenant, key, msgspec.structs.replace(schedule, next_at=following, left=(), tries=0))
+        noted = msgspec.structs.replace(schedule, next_at=following, left=(), tries=0)
         if now - schedule.next_at > _LATE:
+            self._save(tenant, key, noted)
             return
         try:
-            left, error = await self._made_and_sent(tenant, schedule, targets)
+            message = await self._made(tenant, schedule)
+            # Noted before it goes: killed until here, the collector makes it again; killed later, it has sent it to nobody twice.
+            if (tenant, key) not in self._all:
+                return
+            self._save(tenant, key, noted)
+            left, error = await self._sent(message, targets)
         except Exception as problem:  # noqa: BLE001 - one report's trouble must not keep the others from being made
             left, error = targets, f"{type(problem).__name__}: {problem}"[:400]
         if (tenant, key) not in self._all:
             return
-        changed = msgspec.structs.replace(schedule, next_at=following, left=(), tries=0, last_at=now, last_error=error)
+        changed = msgspec.structs.replace(noted, last_at=now, last_error=error)
         if left and schedule.tries + 1 < _TRIES and now + _RETRY * 2**schedule.tries < following:
             later = now + _RETRY * 2**schedule.tries
             changed = msgspec.structs.replace(changed, next_at=later, left=tuple(left), tries=schedule.tries + 1)
@@ -163,12 +168,13 @@ class Schedules:
             _log.warning("the report %r of tenant %s did not go out: %s", schedule.name, tenant, error)
         self._save(tenant, key, changed)
 
-    async def _made_and_sent(
-        self, tenant: str, schedule: Schedule, targets: Sequence[str]
-    ) -> tuple[Sequence[str], str]:
+    async def _made(self, tenant: str, schedule: Schedule) -> Message:
         report = await make_report(Questions(self._store, tenant), schedule.report_type, schedule.parameters)
         body = await formed(report, schedule.form, cache=self._cache, drawing=self._drawing)
-        message = _message(tenant, schedule, report, body)
+        return _message(tenant, schedule, report, body)
+
+    async def _sent(self, message: Message, targets: Sequence[str]) -> tuple[Sequence[str], str]:
+        """Whom it did not reach, and the last reason."""
         left, error = [], ""
         for target in targets:
             try:
