@@ -42,7 +42,10 @@ async def provide_host_services(settings: HostSettings) -> list[HostService]:
     from .service import CollectorService  # noqa: PLC0415 - hosts that need none load none
 
     service = CollectorService(
-        host=settings.values.analytics_host, port=settings.values.analytics_port, data_dir=settings.data_dir
+        host=settings.values.analytics_host,
+        port=settings.values.analytics_port,
+        data_dir=settings.data_dir,
+        notify_hosts=settings.values.notify_hosts,
     )
     _SINKS[:] = [by_service(service, settings)] if wanted else []
     return [service]

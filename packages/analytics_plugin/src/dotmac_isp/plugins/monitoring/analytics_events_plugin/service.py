@@ -44,12 +44,15 @@ class CollectorService(HostService):
 
     name = "analytics collector"
 
-    def __init__(self, *, host: str, port: int, data_dir: Path, database: str = "") -> None:
+    def __init__(
+        self, *, host: str, port: int, data_dir: Path, database: str = "", notify_hosts: Sequence[str] = ()
+    ) -> None:
         self.host = host
         self.port = port
         self._folder = data_dir / "collector"
         #: The connection to a ClickHouse server; empty: the collector has an engine of its own.
         self._database = database
+        self._notify_hosts = tuple(notify_hosts)
         self._process: asyncio.subprocess.Process | None = None
         #: It was stopped and not started again.
         self.stopped = False
@@ -106,6 +109,7 @@ class CollectorService(HostService):
                 str(self.port),
                 "--data",
                 str(self._folder),
+                *(word for host in self._notify_hosts for word in ("--notify-host", host)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,

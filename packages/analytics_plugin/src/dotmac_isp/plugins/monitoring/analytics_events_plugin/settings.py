@@ -33,6 +33,11 @@ class AnalyticsSettings(PluginSettings):
         description="Where the host's audit trail becomes events (categories compliance and security): all in the system "
         "tenant, each in the tenant it is about, or nowhere.",
     )
+    notify_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts on this machine or link (a mail relay) that alerts and reports may go to, for the collector that the "
+        "host starts; of the host's own settings, not a tenant's.",
+    )
     drop_properties: tuple[str, ...] = Field(
         (), description="Properties (paths such as address.street) that are taken away before anything is stored."
     )

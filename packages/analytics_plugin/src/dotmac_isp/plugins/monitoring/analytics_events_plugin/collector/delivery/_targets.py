@@ -136,5 +136,5 @@ def forbidden_host(target: str, allowed: frozenset[str]) -> str:
         address = ipaddress.ip_address(str(text).partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None) or address
         if mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast:
-            return f"{host} is an address of the collector's own machine or link; the operator allows it with --notify-host {host}"
+            return f"{host} is an address of the collector's own machine or link; the operator allows it with notify_hosts, or --notify-host {host}"
     return ""
