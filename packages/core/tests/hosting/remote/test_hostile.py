@@ -292,3 +292,34 @@ async def test_the_hosts_environment_and_its_vault_token_are_not_there(
         await host.start_plugin("curious", tenant_id="t1")
         seen = await host.get("curious", tenant_id="t1").environment()
     assert not [one for one in seen if "of-the-host" in one or "VAULT_TOKEN" in one]
+
+
+STOPS = """
+async def stop_itself(self):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return "it goes on"
+async def ping(self): return "here"
+"""
+
+
+async def test_a_process_that_stops_itself_goes_on_or_is_ended_as_hung(
+    make_host: Any, patient: Any, jailed: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process of a namespace cannot stop itself; elsewhere the silence is noticed."""
+    from dotmac_isp.plugins.core.hosting.remote import Nursery
+
+    impatient = functools.partial(Nursery, beat=0.1, silence=1.5)
+    monkeypatch.setattr("dotmac_isp.plugins.core.hosting.remote.Nursery", impatient)
+    jailed("hostile", STOPS)
+    limits = msgspec.structs.replace(patient, retry_first=0.5)
+    async with make_host(limits=limits) as host:
+        plugin = await start(host)
+        try:
+            told = await plugin.stop_itself()
+        except ProcessEndedError as error:
+            told = str(error)
+            await until(lambda: any("hangs" in one.reason for one in host.status("hostile").history))
+        assert told == "it goes on" or "it hangs" in told
+        await until(lambda: host.status("hostile").state is PluginState.ACTIVE, seconds=30)
+        assert await host.get("hostile").ping() == "here"
