@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotmac_isp.plugins.core.hosting import jail
-from dotmac_isp.plugins.core.hosting.jail import _cell, _cgroups, _identity
+from dotmac_isp.plugins.core.hosting.jail import _cell, _cgroups, _identity, _sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +222,24 @@ def test_an_orphan_that_is_the_recorded_process_is_ended(short_home: Path) -> No
     _identity.write_record(folder, record)
     jail.sweep(short_home)
     assert orphan.wait(10) == -signal.SIGKILL
+
+
+def test_an_empty_group_of_a_host_that_never_came_back_is_swept_and_one_in_use_is_not(
+    short_home: Path, root_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = [one.base for one in _cgroups.find_hierarchies()]
+    if not trees:
+        pytest.skip("no control groups can be written here")
+    cell = a_cell(root_host)
+    forgotten = trees[0] / "dotmac-0badc0de"
+    forgotten.mkdir()
+    jail.sweep(short_home)
+    assert forgotten.exists(), "its host may have been started a moment ago"
+    monkeypatch.setattr(_sweep, "_FORSAKEN", -1.0)
+    jail.sweep(short_home)
+    assert not forgotten.exists()
+    assert all(path.exists() for path in cell._group.paths)
+    cell.close()
 
 
 def test_a_damaged_record_does_not_stop_the_sweep(short_home: Path) -> None:

@@ -48,12 +48,18 @@ class CellGroup:
         if not wanted and hierarchy.version == 1:
             return
         place = hierarchy.base / host / cell
-        place.parent.mkdir(exist_ok=True)
-        if hierarchy.version != 1:
-            for name in wanted:
-                (place.parent / "cgroup.subtree_control").write_text(f"+{CONTROLLERS[name]}")
-            wanted |= {"unified"}
-        place.mkdir()
+        for again in reversed(range(ROUNDS)):
+            try:
+                place.parent.mkdir(exist_ok=True)
+                if hierarchy.version != 1:
+                    for name in wanted:
+                        (place.parent / "cgroup.subtree_control").write_text(f"+{CONTROLLERS[name]}")
+                place.mkdir()
+                break
+            except FileNotFoundError:  # another host's sweep took the empty group away in between
+                if not again:
+                    raise
+        wanted |= {"unified"} if hierarchy.version != 1 else set()
         self.paths.append(place)
         for name in wanted:
             self._of.setdefault(name, place)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ._cell import cells_dir, host_group
 from ._cgroups import find_hierarchies
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ._identity import CellRecord
 
 __all__ = ["leave", "sweep"]
+
+#: Seconds after which an empty group of another host is taken for forgotten.
+_FORSAKEN: Final = 3600.0
 
 
 def sweep(home: str | Path) -> list[str]:
@@ -37,6 +41,7 @@ def sweep(home: str | Path) -> list[str]:
             continue
         done.append(_clean(folder, record))
     done.extend(_strays(where))
+    _forsaken(where)
     return done
 
 
@@ -66,6 +71,17 @@ def _clean(folder: Path, record: CellRecord | None) -> str:
                 end_group(Path(group))
     remove_folder(folder)
     return f"cleaned up after the jail {folder.name}" + (f" of {record.label}" if record is not None else "")
+
+
+def _forsaken(home: Path) -> None:
+    """Empty groups of hosts that were killed and whose state folders never come back, as those of tests and trials do not."""
+    own, now = host_group(home), time.time()
+    for hierarchy in find_hierarchies():
+        for group in hierarchy.base.glob("dotmac-????????"):
+            # One with cells or processes cannot be removed. A host that is about to make its first cell makes it again.
+            with contextlib.suppress(OSError):
+                if group.name != own and now - group.stat().st_ctime > _FORSAKEN:
+                    group.rmdir()
 
 
 def _strays(home: Path) -> Iterable[str]:
