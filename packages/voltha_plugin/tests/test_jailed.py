@@ -157,3 +157,42 @@ async def test_a_policy_that_demands_what_is_not_there_refuses_the_start(
         with pytest.raises(PluginError, match=r"memory is none .*must be enforced: a limit is missing"):
             await manager.load("voltha_integration", tenant_id=TENANT)
         assert manager.status("voltha_integration", tenant_id=TENANT).state is PluginState.DISABLED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pattern", "reached"), [("127.0.0.*", True), ("kafka-*.example", False)])
+async def test_brokers_that_the_cluster_advertises_are_reached_where_the_policy_has_their_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, reached: bool
+) -> None:
+    """Only the first broker is in the settings, under another name than the cluster advertises."""
+    kafka = pytest.importorskip("confluent_kafka")
+    pytest.importorskip("aiokafka")
+    cluster = kafka.Producer({"test.mock.num.brokers": 3, "log_level": 0})
+    brokers = [f"{one.host}:{one.port}" for one in cluster.list_topics(timeout=10).brokers.values()]
+    assert all(one.startswith("127.0.0.1:") for one in brokers)
+    async with Simulator(time_factor=0.05, kafka=",".join(brokers)) as voltha:
+        monkeypatch.setenv("VOLTHA_HOST", "127.0.0.1")
+        monkeypatch.setenv("VOLTHA_PORT", str(voltha.port))
+        monkeypatch.setenv("VOLTHA_USERNAME", "any")
+        monkeypatch.setenv("VOLTHA_PASSWORD", "any")
+        first = brokers[0].replace("127.0.0.1", "localhost")
+        own = {"vendor_integrations": {"voltha_integration": {"configuration": {"kafka_bootstrap": first}}}}
+        (tmp_path / "vendor_integrations.json").write_text(json.dumps(own))
+        (tmp_path / "policy.toml").write_text(
+            f'[isolation]\nkafka_hosts = ["{pattern}"]\n[permissions]\nmax_security_level = "elevated"\n[permissions.plugins."*"]\nallow = ["*"]\n'
+        )
+        heard = Trail()
+        async with PluginManager(home=tmp_path, environment="production") as plugins:
+            plugins.audit.add_sink(heard)
+            await plugins.start_plugin("voltha_integration", tenant_id=TENANT)
+
+            async def decided() -> bool:
+                await plugins.audit.settled()
+                elsewhere = [one for one in heard.records if one.action == "egress" and "127.0.0.1:" in one.detail]
+                others = [one for one in elsewhere if f":{voltha.port}" not in one.detail]
+                return {one.outcome for one in others} == {"allowed" if reached else "refused"}
+
+            async with asyncio.timeout(PATIENCE):
+                while not await decided() or await reads_events(plugins) is not reached:  # noqa: ASYNC110 - it is in another process
+                    await asyncio.sleep(0.1)
+    del cluster
