@@ -26,7 +26,9 @@ READY = "ENABLED/ACTIVE/REACHABLE initial-mib-downloaded"
 RECORDED = [
     json.loads(line) for line in (Path(__file__).parent / "data" / "flow_replace.jsonl").read_text().splitlines()
 ]
-SERVICE = [row["request"] for row in RECORDED if row.get("tag") == "good"]
+SERVICE = [
+    row["request"] for row in RECORDED if (row.get("tag"), row.get("call")) == ("good", "UpdateLogicalDeviceFlowTable")
+]
 METERS = [row["request"] for row in RECORDED if row.get("call") == "UpdateLogicalDeviceMeterTable"][:2]
 
 

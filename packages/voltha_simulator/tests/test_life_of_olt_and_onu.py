@@ -55,10 +55,10 @@ async def test_ports_peers_and_logical_ports_give_the_fibre_tree(voltha_simulato
 
 
 async def test_states_and_reasons_of_an_onu_come_in_the_recorded_order(
-    voltha_simulator: Simulator, client: Any, replay: Any
+    voltha_simulator: Simulator, client: Any, reasons: dict[str, list[str]]
 ) -> None:
     await client.ready(voltha_simulator)
-    assert replay.history[ONU] == [
+    assert reasons[ONU] == [
         "",
         "activating-onu",
         "starting-openomci",

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 EMPTY = empty_pb2.Empty()
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "flow_replace.jsonl").read_text().splitlines()]
-SERVICE = [row["request"] for row in ROWS if row.get("tag") == "good"]
+SERVICE = [
+    row["request"] for row in ROWS if (row.get("tag"), row.get("call")) == ("good", "UpdateLogicalDeviceFlowTable")
+]
 METERS = [row["request"] for row in ROWS if row.get("call") == "UpdateLogicalDeviceMeterTable"][:2]
 PONS = 4
 #: What the recorded service of port 256 with tag 900 has in its flows.

@@ -13,37 +13,8 @@ from google.protobuf import json_format, message_factory
 from voltha_protos import extensions_pb2, voltha_pb2
 
 EMPTY_ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "empty.jsonl").read_text().splitlines()]
-SCENARIOS = [
-    "dt_subscriber",
-    "att_qinq",
-    "tt_three_services",
-    "flow_errors",
-    "flow_replace",
-    "power_cycle",
-    "adapter_restart",
-]
 
 
-@pytest.mark.voltha_simulator(olts=1, pons=2, onus=2, time_factor=0.02)
-@pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_recorded_scenario_is_answered_as_the_real_system_answered_it(replay: Any, name: str) -> None:
-    await replay.run(name)
-    assert replay.differences == []
-
-
-@pytest.mark.voltha_simulator(olts=1, pons=2, onus=2, unis=4, time_factor=0.02)
-async def test_only_the_first_of_four_unis_gets_a_whole_service(replay: Any) -> None:
-    await replay.run("four_unis")
-    assert replay.differences == []
-
-
-@pytest.mark.voltha_simulator(olts=1, pons=2, onus=2, time_factor=0.02)
-async def test_the_two_recorded_requests_that_end_the_adapter_are_refused_and_counted(replay: Any) -> None:
-    await replay.run("flow_errors")
-    assert replay.simulator.refused_crashes == 2
-
-
-@pytest.mark.voltha_simulator(olts=0)
 async def test_an_empty_stack_answers_every_call_with_the_recorded_status_and_text(client: Any) -> None:
     differences = []
     for row in EMPTY_ROWS:
