@@ -57,6 +57,8 @@ _JSON: Final[dict[str, Any]] = {
     "output_format_json_quote_decimals": 0,
     "output_format_json_quote_denormals": 0,
     "date_time_output_format": "iso",
+    # An error in the middle must not end as half an answer.
+    "http_wait_end_of_query": 1,
 }
 #: How statements call the tenant that they are for.
 _TENANT_PARAMETERS: Final = ("tenant", "dotmac_tenant")
