@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from aiohttp import web
 
 from dotmac_isp.plugins.core.errors import SecretMissingError
 from dotmac_isp.plugins.core.model import PluginInfo, Secret
@@ -163,6 +164,28 @@ async def bench(engine: None, tmp_path: Path, database: str) -> AsyncIterator[Be
     await made.service.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[tuple[str, asyncio.Queue[Any]]]:
+    """A webhook: its address, and the parts of each message that it got."""
+    got: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def handle(request: web.Request) -> web.Response:
+        reader = await request.multipart()
+        parts = {}
+        async for part in reader:
+            parts[part.name] = (part.filename, await part.read())
+        got.put_nowait(parts)
+        return web.Response()
+
+    app = web.Application(client_max_size=2**25)
+    app.router.add_post("/hook", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook", got
+    await runner.cleanup()
 
 
 class Server(NamedTuple):

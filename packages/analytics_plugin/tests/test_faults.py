@@ -21,6 +21,7 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import (
     Store,
     StoreRefusedError,
     StoreUnavailableError,
+    insert_past_refused,
 )
 
 if TYPE_CHECKING:
@@ -248,3 +249,41 @@ async def test_a_block_in_doubt_that_the_table_lacks_is_stored_again(engine: Non
         await eventually(lambda: _is(collector, lambda: collector.meta.get("doubted blocks", "", "") is None))
         assert await counted(collector.store) == (100, 100, 100, 100)
         assert collector.describe()["mended_events"] == 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [15, 25], ids=["looked at one by one", "so many that all that is kept is looked at"])
+async def test_many_large_blocks_in_doubt_are_no_statement_that_is_too_long(
+    engine: None, tmp_path: Path, blocks: int
+) -> None:
+    async with Collector(CollectorConfig(data_dir=tmp_path / "c", port=0)) as collector:
+        await collector.intake.take("a", events(0, 20_000))
+        records = SpoolReader(collector.intake.log, 1).read(max_events=20_000)
+        lines = b"".join(record.payload for record in records)
+        assert lines.count(b'"event_id":"e') == 20_000
+        assert await collector.settled()
+        # The identifiers differ, as those of different blocks do; none of these was ever taken, so that nothing can be stored again.
+        for number in range(blocks):
+            collector.mending.doubt(lines.replace(b'"event_id":"e', b'"event_id":"%d-e' % number))
+        await eventually(lambda: _is(collector, lambda: collector.meta.get("doubted blocks", "", "") is None))
+        assert await counted(collector.store) == (20_000, 20_000, 20_000, 20_000)
+
+
+async def test_lines_that_the_engine_refuses_are_found_and_all_others_go_in() -> None:
+    taken: list[tuple[bytes, str]] = []
+    refused: list[tuple[bytes, str]] = []
+
+    async def insert(lines: bytes, token: str) -> None:
+        if b"bad" in lines:
+            raise StoreRefusedError("it cannot be parsed")
+        taken.append((lines, token))
+
+    async def refuse(line: bytes, reason: str) -> None:
+        refused.append((line, reason))
+
+    lines = [b"%d\n" % number for number in range(20)]
+    lines[3], lines[17] = b"bad 3\n", b"bad 17\n"
+    await insert_past_refused(insert, b"".join(lines), "block", refuse)
+    assert refused == [(b"bad 3\n", "it cannot be parsed"), (b"bad 17\n", "it cannot be parsed")]
+    assert b"".join(part for part, _ in taken) == b"".join(line for line in lines if b"bad" not in line)
+    assert len({token for _, token in taken}) == len(taken), "what goes by itself has a token of its own"

@@ -7,12 +7,12 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
 from dotmac_isp.plugins.core.manager import PluginManager
 from dotmac_isp.plugins.core.model import DeviceEvent, HealthStatus, PluginContext, PluginState
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
 
@@ -67,34 +67,17 @@ async def test_another_program_on_the_port_is_shown_as_a_wrong_setting(host: Plu
 @pytest.mark.parametrize(("notify_hosts", "sent"), [(["127.0.0.1"], 1), ([], 0)], ids=["allowed", "not allowed"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_host_on_this_machine_gets_reports_only_where_the_operator_says_so(
-    host: PluginManager, tmp_path: Path, notify_hosts: list[str], sent: int
+    host: PluginManager, tmp_path: Path, hook: tuple[str, asyncio.Queue[Any]], notify_hosts: list[str], sent: int
 ) -> None:
     pytest.importorskip("croniter", reason="croniter is not installed (extra 'alerts')")
     own = {"vendor_integrations": {"analytics_events": {"configuration": {"notify_hosts": notify_hosts}}}}
     (tmp_path / "vendor_integrations.json").write_text(json.dumps(own))
-    got: list[str] = []
-
-    async def take(request: web.Request) -> web.Response:
-        got.append(request.path)
-        await request.read()
-        return web.Response()
-
-    app = web.Application(client_max_size=2**25)
-    app.router.add_post("/hook", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    hook = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    try:
-        async with host as plugins:
-            analytics = await started(plugins, "t1")
-            wish = {"report_type": "summary", "schedule": "0 6 * * MON", "format": "csv", "notify": [hook]}
-            made = await analytics.schedule_report(wish)
-            done = await analytics.run_scheduled_report(made["schedule_id"])
-        assert (done["sent"], len(got)) == (sent, sent)
-        assert (
-            done["error"] == ""
-            or "the operator allows it with notify_hosts, or --notify-host 127.0.0.1" in done["error"]
-        )
-    finally:
-        await runner.cleanup()
+    address, got = hook
+    async with host as plugins:
+        analytics = await started(plugins, "t1")
+        wish = {"report_type": "summary", "schedule": "0 6 * * MON", "format": "csv", "notify": [address]}
+        made = await analytics.schedule_report(wish)
+        done = await analytics.run_scheduled_report(made["schedule_id"])
+    assert (done["sent"], got.qsize()) == (sent, sent)
+    refused = "the operator allows it with notify_hosts, or --notify-host 127.0.0.1" in done["error"]
+    assert refused is (sent == 0)

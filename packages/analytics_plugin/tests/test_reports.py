@@ -11,11 +11,10 @@ import signal
 import time
 from email import message_from_bytes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import EventError
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector import Collector, CollectorConfig
@@ -23,9 +22,6 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.reports imp
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.reports._forms import as_csv
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.reports._network import Outage, lost_minutes
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.reports._schedule import parse_schedule
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 DAY = 86400.0
 
@@ -195,27 +191,6 @@ def test_a_schedule_that_makes_no_sense_says_why(wish: dict[str, Any], words: st
     good = {"report_type": "summary", "schedule": "0 6 * * MON", "notify": ["https://x.example/hook"]}
     with pytest.raises(EventError, match=words):
         parse_schedule({**good, **wish}, 1_790_000_000.0)
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[tuple[str, asyncio.Queue[Any]]]:
-    got: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def handle(request: web.Request) -> web.Response:
-        reader = await request.multipart()
-        parts = {}
-        async for part in reader:
-            parts[part.name] = (part.filename, await part.read())
-        got.put_nowait(parts)
-        return web.Response()
-
-    app = web.Application(client_max_size=2**25)
-    app.router.add_post("/hook", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook", got
-    await runner.cleanup()
 
 
 def make_due(collector: Collector, schedule_id: str) -> None:

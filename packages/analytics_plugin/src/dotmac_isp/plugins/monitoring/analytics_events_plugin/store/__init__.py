@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._clickhouse import Rows, Store, StoreRefusedError, StoreUnavailableError
 from ._connection import Connection, parse_connection
 from ._engine import Endpoint, EngineProcess, FixedEndpoint
+from ._past_refused import insert_past_refused
 from ._present import without
 from ._reconcile import reconcile_sql
 from ._rollups import AMOUNTS_PER_HOUR, DEVICES_PER_HOUR, PER_MINUTE, ROLLUPS, Rollup
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "StoreRefusedError",
     "StoreUnavailableError",
+    "insert_past_refused",
     "parse_connection",
     "reconcile_sql",
     "without",

@@ -48,22 +48,23 @@ class CellGroup:
         if not wanted and hierarchy.version == 1:
             return
         place = hierarchy.base / host / cell
-        for again in reversed(range(ROUNDS)):
-            try:
-                place.parent.mkdir(exist_ok=True)
-                if hierarchy.version != 1:
-                    for name in wanted:
-                        (place.parent / "cgroup.subtree_control").write_text(f"+{CONTROLLERS[name]}")
-                place.mkdir()
-                break
-            except FileNotFoundError:  # another host's sweep took the empty group away in between
-                if not again:
-                    raise
+        try:
+            self._add(hierarchy, place, wanted)
+        except FileNotFoundError:  # another host's sweep took the empty group away in between
+            self._add(hierarchy, place, wanted)
         wanted |= {"unified"} if hierarchy.version != 1 else set()
         self.paths.append(place)
         for name in wanted:
             self._of.setdefault(name, place)
             self._versions.setdefault(name, hierarchy.version)
+
+    @staticmethod
+    def _add(hierarchy: Hierarchy, place: Path, wanted: Iterable[str]) -> None:
+        place.parent.mkdir(exist_ok=True)
+        if hierarchy.version != 1:
+            for name in wanted:
+                (place.parent / "cgroup.subtree_control").write_text(f"+{CONTROLLERS[name]}")
+        place.mkdir()
 
     @property
     def version(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from ..._tasks import ended
 from ...spool import Block, Cursor, Record, SpoolReader
-from ...store import Store, StoreRefusedError, StoreUnavailableError, without
+from ...store import Store, StoreUnavailableError, insert_past_refused, without
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -195,7 +195,8 @@ class Writer:
     async def _written(self, block: Block, records: list[Record]) -> None:
         lines = without(b"".join(record.payload for record in records), set(block.left_out))
         if lines:
-            await self._store_block(lines, f"{self._intake.log.spool_id}:{block.first}-{block.last}")
+            token = f"{self._intake.log.spool_id}:{block.first}-{block.last}"
+            await insert_past_refused(self._insert, lines, token, self._refuse)
             if block in self._repeated:
                 self._repeated.discard(block)
                 self._doubted(lines)
@@ -228,21 +229,8 @@ class Writer:
             return 0
         return self._reader.next_seq - 1
 
-    async def _store_block(self, lines: bytes, token: str) -> None:
-        try:
-            await self._insert(lines, token)
-        except StoreRefusedError as error:
-            await self._split(lines, token, error)
-
-    async def _split(self, lines: bytes, token: str, error: StoreRefusedError) -> None:
-        """The engine refuses the block because of some line: halve it until the line is found and put aside."""
-        rows = lines.splitlines(keepends=True)
-        if len(rows) == 1:
-            await asyncio.to_thread(self._put_aside, rows[0], str(error))
-            return
-        half = len(rows) // 2
-        await self._store_block(b"".join(rows[:half]), token + ".0")
-        await self._store_block(b"".join(rows[half:]), token + ".1")
+    async def _refuse(self, line: bytes, reason: str) -> None:
+        await asyncio.to_thread(self._put_aside, line, reason)
 
     def _put_aside(self, line: bytes, reason: str) -> None:
         self.refused_events += 1

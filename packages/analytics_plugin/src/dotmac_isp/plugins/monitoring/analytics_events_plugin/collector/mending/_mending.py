@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..._tasks import ended
-from ...store import StoreRefusedError, StoreUnavailableError, without
+from ...store import StoreRefusedError, StoreUnavailableError, insert_past_refused, without
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from .._collector import Collector
 
@@ -70,7 +70,8 @@ class Mending:
         if self._collector.store.shared:
             return
         self._collector.meta.put(_DOUBT, "", "", {"at": time.time()})
-        self._doubts.append(lines)
+        # Of too many it is enough to know that there are more.
+        self._doubts.append(lines if len(self._doubts) < _MOST_DOUBTS else b"")
         self._doubted.set()
 
     async def _run(self) -> None:
@@ -91,6 +92,11 @@ class Mending:
             except (StoreUnavailableError, StoreRefusedError) as error:
                 _log.warning("whether the engine has lost something is looked at later: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
+            except Exception:  # noqa: BLE001 - it must not end unheard
+                _log.exception(
+                    "whether the engine has lost something could not be looked at; the next start tries again"
+                )
+                return
 
     async def _mend_all(self) -> None:
         await self._collector.writer.clear_spool()
@@ -105,19 +111,25 @@ class Mending:
     async def _look_at_doubts(self) -> None:
         """Mostly only a rollup lacks a block, and its hours are put right; the events themselves come from what is kept."""
         while self._doubts:
-            doubts = list(self._doubts)
-            lines = b"".join(doubts)
             while not await self._collector.writer.drained(_AGAIN_SECONDS):
                 pass  # the blocks themselves may not be through yet
-            if len(doubts) > _MOST_DOUBTS or without(lines, await self._collector.store.present(lines)):
+            looked = list(self._doubts)
+            hours: dict[str, set[int]] = {}
+            if len(looked) > _MOST_DOUBTS or await self._lacks(looked, hours):
                 await self._mend_all()
             else:
-                hours: dict[str, set[int]] = {}
-                for line in lines.splitlines():
-                    self._is_wanted(line, hours)
                 await self._put_right(hours)
-            del self._doubts[: len(doubts)]
+            del self._doubts[: len(looked)]
         self._certain()
+
+    async def _lacks(self, blocks: Iterable[bytes], hours: dict[str, set[int]]) -> bool:
+        """Whether the table lacks an event of these blocks."""
+        for lines in blocks:
+            rest = iter(lines.splitlines(keepends=True))
+            while part := _block(rest):
+                if await self._missing(part, hours):
+                    return True
+        return False
 
     async def _mend_new(self) -> None:
         meta, store = self._collector.meta, self._collector.store
@@ -166,14 +178,22 @@ class Mending:
                 await self._collector.deletions.reconcile(tenant, listed[start : start + _HOURS])
 
     async def _store(self, block: list[bytes], token: str, hours: dict[str, set[int]]) -> int:
-        wanted = [line for line in block if self._is_wanted(line, hours)]
-        if not wanted:
-            return 0
-        text = b"".join(wanted)
-        missing = without(text, await self._collector.store.present(text))
+        missing = await self._missing(block, hours)
+        refused = 0
+
+        async def refuse(line: bytes, reason: str) -> None:
+            nonlocal refused
+            refused += 1  # the writer has put it aside already, when it was refused for the first time
+            _log.debug("the engine still refuses %d bytes: %s", len(line), reason)
+
         if missing:
-            await self._collector.store.insert_events(missing, token)
-        return missing.count(b"\n")
+            await insert_past_refused(self._collector.store.insert_events, missing, token, refuse)
+        return missing.count(b"\n") - refused
+
+    async def _missing(self, block: list[bytes], hours: dict[str, set[int]]) -> bytes:
+        """The lines that are to be there and are not; the hours of all that are to be there are noted."""
+        text = b"".join(line for line in block if self._is_wanted(line, hours))
+        return without(text, await self._collector.store.present(text)) if text else b""
 
     def _is_wanted(self, line: bytes, hours: dict[str, set[int]]) -> bool:
         event = _DECODER.decode(line)
