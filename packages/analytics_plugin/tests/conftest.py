@@ -25,7 +25,7 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin._wire import tenant_k
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import parse_connection
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import EngineProcess, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -164,6 +164,22 @@ async def bench(engine: None, tmp_path: Path, database: str) -> AsyncIterator[Be
     await made.service.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def server_engine(engine: None, tmp_path: Path) -> AsyncIterator[EngineProcess]:
+    """An engine that none of the collectors has started."""
+    process = EngineProcess(tmp_path / "server", tmp_path / "server.log")
+    await process.start()
+    yield process
+    await process.stop()
+
+
+@pytest.fixture
+async def server_url(server_engine: EngineProcess) -> str:
+    """Where a ClickHouse answers, as `ANALYTICS_DB_CONNECTION` says it."""
+    options = await server_engine.options()
+    return f"clickhouse://default:{options['password']}@127.0.0.1:{options['port']}/default"
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ REFUSED = [
     "SELECT * FROM remote('127.0.0.1', 'default', 'events')",
     "SELECT * FROM numbers(10)",
     "SELECT * FROM system.tables",
+    "SELECT value FROM collector_documents",
     "SELECT * FROM dotmac_analytics.events",
     "SELECT * FROM `system`.`tables`",
     "SELECT * FROM other",

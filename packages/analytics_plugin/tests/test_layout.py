@@ -32,11 +32,15 @@ async def test_the_engines_parser_understands_every_statement_for_one_engine_and
     statements = [
         statement
         for layout in (Layout(), Layout("main"))
-        for statement in (*layout.statements(), *layout.walls("dotmac_analytics"))
+        for statement in (
+            *layout.statements(),
+            *layout.sharing_statements(),
+            *layout.walls("dotmac_analytics"),
+        )
     ]
     for statement in statements:
         rows = (await store.query("SELECT formatQuerySingleLine({q:String})", {"q": statement})).rows
-        assert rows[0][0].startswith(("CREATE", "GRANT"))
+        assert rows[0][0].startswith(("CREATE", "GRANT", "REVOKE"))
     wrong = "CREATE TABLE t ON CLUSTER 'main' ORDER tenant_id"
     with pytest.raises(Exception, match="Syntax error"):
         await store.query("SELECT formatQuery({q:String})", {"q": wrong})

@@ -9,21 +9,12 @@ import pytest
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._collector import Collector, CollectorConfig
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import EngineProcess, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-
-@pytest.fixture
-async def server_url(engine: None, tmp_path: Path) -> AsyncIterator[str]:
-    """Where a ClickHouse answers: an engine that none of the collectors has started."""
-    process = EngineProcess(tmp_path / "server", tmp_path / "server.log")
-    await process.start()
-    options = await process.options()
-    yield f"clickhouse://default:{options['password']}@127.0.0.1:{options['port']}/default"
-    await process.stop()
+    from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import Store
 
 
 @contextlib.asynccontextmanager

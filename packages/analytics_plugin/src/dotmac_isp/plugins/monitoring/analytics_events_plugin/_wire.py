@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ADMIN_SOCKET", "SYSTEM_TENANT", "TENANT_HEADER", "short_path", "tenant_key"]
+__all__ = ["ADMIN_SOCKET", "HOST_OWNER", "SYSTEM_TENANT", "TENANT_HEADER", "short_path", "tenant_key"]
 
 #: Names the tenant where one key belongs to several.
 TENANT_HEADER: Final = "X-Dotmac-Tenant"
 #: The owner's way in, below the collector's data folder.
 ADMIN_SOCKET: Final = "admin.sock"
+#: Whose key it is that a host lets in at the collector that it has started.
+HOST_OWNER: Final = "host"
 #: How the system tenant is stored; no tenant id can begin with an underscore.
 SYSTEM_TENANT: Final = "_system"
 #: What a Unix socket's address holds at the least, on all systems.

@@ -15,7 +15,7 @@ from dotmac_isp.plugins.core.model import HealthReport, HealthStatus
 
 from ._parent import child_environment, open_log
 from ._version import PRODUCT
-from ._wire import ADMIN_SOCKET, short_path, tenant_key
+from ._wire import ADMIN_SOCKET, HOST_OWNER, short_path, tenant_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,6 @@ __all__ = ["CollectorService"]
 _log: Final = logging.getLogger(__name__)
 _DATABASE: Final = "ANALYTICS_DB_CONNECTION"
 _API_KEY: Final = "analytics-api-key"
-_OWNER: Final = "host"
 _START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 25.0
 _PROBE_SECONDS: Final = 5.0
@@ -168,7 +167,7 @@ class CollectorService(HostService):
         key = await secrets.get(_API_KEY)
         if key is not None:
             await self._tell(
-                "POST", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": _OWNER, "key": key.reveal()}
+                "POST", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": HOST_OWNER, "key": key.reveal()}
             )
 
     @property
@@ -182,7 +181,7 @@ class CollectorService(HostService):
 
     async def dismiss(self, tenant_id: str | None) -> None:
         """The tenant's key opens nothing any more."""
-        await self._tell("DELETE", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": _OWNER})
+        await self._tell("DELETE", "/admin/keys", {"tenant": tenant_key(tenant_id), "owner": HOST_OWNER})
 
     async def _tell(self, method: str, path: str, wish: dict[str, Any]) -> None:
         import aiohttp  # noqa: PLC0415

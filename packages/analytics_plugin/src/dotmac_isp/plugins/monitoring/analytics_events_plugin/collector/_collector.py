@@ -26,14 +26,17 @@ from .customers import Deletions
 from .dashboards import Dashboards
 from .delivery import Delivery
 from .intake import EventIds, Intake, Writer
-from .mending import Mending
+from .mending import DoubtedHours, Mending
 from .reports import Schedules
 from .rules import Retention, RuleBook
 from .schemas import Quarantine, Schemas
+from .sharing import Sharing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+    from .sharing import Change
 
 __all__ = ["Collector", "CollectorConfig"]
 
@@ -57,6 +60,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True):
     notify_hosts: tuple[str, ...] = ()
     #: How long a question waits for what was accepted before it, seconds.
     patience: float = 10.0
+    #: How often it tells other collectors before the same server that it is there; they hear of changes twice as often. Seconds.
+    beat: float = 2.0
 
 
 class Collector:
@@ -74,9 +79,10 @@ class Collector:
         folder = config.data_dir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock()
-        self.meta = Meta(folder)
-        self.limits = Limits(time.monotonic)
         self.store = self._store()
+        self.meta = Meta(folder, shared=self.store.shared)
+        self.sharing = Sharing(self.meta, self.store, beat=config.beat)
+        self.limits = Limits(time.monotonic)
         self.kept = Kept(folder / "kept", max_bytes=config.kept_bytes, max_days=config.kept_days)
         self.intake = Intake(
             SegmentLog(folder / "spool", max_bytes=config.spool_bytes, on_release=self.kept.take),
@@ -85,19 +91,48 @@ class Collector:
             on_new=self._wake,
         )
         self.mending = Mending(self)
-        self.writer = Writer(self.intake, self.store, folder, doubted=self.mending.doubt)
+        self.hours = DoubtedHours(self)
+        self.writer = Writer(self.intake, self.store, folder, doubted=self.mending.doubt, doubled=self.hours.doubt)
         self.delivery = Delivery(frozenset(config.notify_hosts))
-        self.alerts = Alerts(self.meta, self.store, interval=config.alert_interval, delivery=self.delivery)
+        self.alerts = Alerts(
+            self.meta, self.store, self.sharing, interval=config.alert_interval, delivery=self.delivery
+        )
         self.dashboards = Dashboards(self.meta)
         self.drawing = Drawing()
         self.schedules = Schedules(
-            self.meta, self.store, delivery=self.delivery, drawing=self.drawing, cache=folder / "cache"
+            self.meta, self.store, self.sharing, delivery=self.delivery, drawing=self.drawing, cache=folder / "cache"
         )
         self.schemas = Schemas(self.meta)
         self.quarantine = Quarantine(folder / "quarantine.sqlite")
         self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
-        self.retention = Retention(self.rules, self.store, self.kept)
-        self.deletions = Deletions(self.meta, self.store, self.writer, self.quarantine, self.kept)
+        self.retention = Retention(self.rules, self.store, self.kept, self.sharing)
+        self.deletions = Deletions(
+            self.meta,
+            self.store,
+            self.writer,
+            self.quarantine,
+            self.kept,
+            self.sharing,
+            doubted=self.hours.doubt,
+        )
+        self._follow()
+
+    def _follow(self) -> None:
+        """Who is to know when another collector changed a document."""
+        heard: dict[str, Callable[[Change], None]] = {
+            "secret": self.meta.heard_secret,
+            "key": self.meta.keys.heard,
+            "rules": self.rules.heard,
+            "schema": self.schemas.heard,
+            "dashboard": self.dashboards.heard,
+            "share": self.dashboards.heard_link,
+            "report_schedule": self.schedules.heard,
+            "deletion": self.deletions.heard,
+            "deletion cleared": self.deletions.heard,
+            **self.alerts.followed,
+        }
+        for kind, then in heard.items():
+            self.sharing.follow(kind, then)
 
     def _wake(self) -> None:
         self.writer.wake()
@@ -150,7 +185,7 @@ class Collector:
         self._stack.push_async_callback(self.writer.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.drained, _LAST_SECONDS)
-        for work in (self.retention, self.deletions, self.mending):
+        for work in (self.sharing, self.retention, self.deletions, self.mending, self.hours):
             self._stack.push_async_callback(work.close)
             work.start()
         self._stack.push_async_callback(self.alerts.close)
@@ -216,6 +251,7 @@ class Collector:
             "spool_bytes": self.intake.log.size,
             **self.writer.describe(),
             **self.mending.describe(),
+            **self.sharing.describe(),
             **self.store.endpoint.describe(),
         }
 

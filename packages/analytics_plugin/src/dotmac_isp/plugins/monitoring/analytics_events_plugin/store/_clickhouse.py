@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ._engine import FixedEndpoint
-from ._present import identities, present_sql
+from ._present import doubled_sql, identities, present_sql
 from ._schema import EVENT_COLUMNS, EVENTS, Layout
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class Store:
             if database is None:
                 await client.command(f"CREATE DATABASE IF NOT EXISTS dotmac_analytics{self.layout.everywhere}")
                 client.database = "dotmac_analytics"
-            for statement in self.layout.statements():
+            sharing = self.layout.sharing_statements() if self.shared else []
+            for statement in (*self.layout.statements(), *sharing):
                 await client.command(statement)
             if self._walls:
                 await self._wall_up(client)
@@ -202,6 +203,12 @@ class Store:
         return {(str(tenant), str(event_id)) for tenant, event_id in rows.rows} & {
             (one.tenant_id, one.event_id) for one in block
         }
+
+    async def doubled(self, lines: bytes) -> Sequence[tuple[str, int]]:
+        """`(tenant, hour)` of those events of a block that the table has twice: another collector stored them at the same time."""
+        text, values = doubled_sql(identities(lines))
+        rows = await self.query(text, values, {"max_query_size": 4 * 1024 * 1024})
+        return [(str(tenant), int(hour)) for tenant, hour in rows.rows]
 
     async def change(self, sql: str, parameters: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
         """Delete, or insert what a SELECT gives; returns when it is done on all replicas, or without `wait` when it is begun."""

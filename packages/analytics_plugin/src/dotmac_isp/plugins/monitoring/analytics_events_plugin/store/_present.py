@@ -12,7 +12,7 @@ from ._schema import EVENTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Identity", "identities", "present_sql", "without"]
+__all__ = ["Identity", "doubled_sql", "identities", "present_sql", "without"]
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -38,10 +38,25 @@ def _half_md5(text: str) -> int:
 
 def present_sql(block: Sequence[Identity]) -> tuple[str, dict[str, Any]]:
     """Asks for the tenant and identifier of events that may be of the block; it is small, for the same event has the same time."""
+    condition, values = _among(block)
+    return f"SELECT DISTINCT tenant_id, event_id FROM {EVENTS} WHERE {condition}", values  # noqa: S608 - numbers
+
+
+def doubled_sql(block: Sequence[Identity]) -> tuple[str, dict[str, Any]]:
+    """Asks for the tenant and the hour (Unix time) of those events of the block that the table has more than once."""
+    condition, values = _among(block)
+    text = (
+        f"SELECT DISTINCT tenant_id, hour FROM (SELECT tenant_id, toUnixTimestamp(toStartOfHour(min(e.timestamp))) AS hour "  # noqa: S608 - numbers
+        f"FROM {EVENTS} AS e WHERE {condition} GROUP BY tenant_id, event_id HAVING count() > 1)"
+    )
+    return text, values
+
+
+def _among(block: Sequence[Identity]) -> tuple[str, dict[str, Any]]:
     times = sorted(one.timestamp for one in block)
     numbers = ", ".join(str(number) for number in sorted({_half_md5(one.event_id) for one in block}))
     text = (
-        f"SELECT DISTINCT tenant_id, event_id FROM {EVENTS} WHERE tenant_id IN {{tenants:Array(String)}} "  # noqa: S608 - numbers
+        "tenant_id IN {tenants:Array(String)} "
         "AND timestamp >= parseDateTime64BestEffort({first:String}, 3, 'UTC') "
         f"AND timestamp <= parseDateTime64BestEffort({{last:String}}, 3, 'UTC') AND halfMD5(event_id) IN ({numbers})"
     )

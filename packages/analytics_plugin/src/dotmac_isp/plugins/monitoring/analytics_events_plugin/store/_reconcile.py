@@ -11,11 +11,24 @@ if TYPE_CHECKING:
 
     from ._rollups import Rollup
 
-__all__ = ["reconcile_sql"]
+__all__ = ["difference_sql", "reconcile_sql"]
 
 
-def reconcile_sql(rollup: Rollup, tenant: str, hours: Sequence[int]) -> tuple[str, dict[str, Any]]:
-    """The statement that makes a rollup of a tenant agree with its events in these hours (Unix time). Nothing may be inserted meanwhile."""
+def reconcile_sql(
+    rollup: Rollup, tenant: str, hours: Sequence[int], *, once: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """The statement that makes a rollup of a tenant agree with its events in these hours (Unix time). Nothing may be inserted meanwhile.
+
+    :param once: count an event once that the table has twice, until it merges (which happens where several collectors store).
+    """
+    text, values = difference_sql(rollup, tenant, hours, once=once)
+    return f"INSERT INTO {rollup.name} ({', '.join(rollup.columns)}) {text}", values
+
+
+def difference_sql(
+    rollup: Rollup, tenant: str, hours: Sequence[int], *, once: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """The rows that a rollup lacks, with negative sums where it has too much."""
     listed = ", ".join(str(int(hour)) for hour in hours)
     values = {"tenant": tenant, "first": min(hours), "after": max(hours) + 3600}
 
@@ -30,9 +43,8 @@ def reconcile_sql(rollup: Rollup, tenant: str, hours: Sequence[int]) -> tuple[st
     keys = "".join(f"{key}, " for key in rollup.keys)
     wrong = " OR ".join(f"{name} != 0" for name in rollup.sums)
     text = (
-        f"INSERT INTO {rollup.name} ({', '.join(rollup.columns)}) "  # noqa: S608 - our own names, numbers and bound values
-        f"SELECT {rollup.grouping}, {sums} FROM ("
-        f"{rollup.select(EVENTS, within('e.timestamp'))} UNION ALL "
+        f"SELECT {rollup.grouping}, {sums} FROM ("  # noqa: S608 - our own names, numbers and bound values
+        f"{rollup.select(EVENTS, within('e.timestamp'), once=once)} UNION ALL "
         f"SELECT tenant_id, {rollup.bucket}, {keys}{less} FROM {rollup.name} AS r WHERE {within(f'r.{rollup.bucket}')}"
         f") AS s GROUP BY {rollup.grouping} HAVING {wrong}"
     )

@@ -41,13 +41,13 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
     def sums_in_order(self) -> str:
         return ", ".join(self.sums)
 
-    def select(self, source: str, condition: str = "") -> str:
+    def select(self, source: str, condition: str = "", *, once: bool = False) -> str:
         """The statement that makes the rollup's rows of the events in `source`."""
         sums = ", ".join(f"{expression} AS {name}" for name, (_, expression) in self.sums.items())
         keys = "".join(f"{key}, " for key in self.keys)
         where = " AND ".join(part for part in (self.only, condition) if part)
         return (
-            f"SELECT tenant_id, {self.start}(timestamp) AS {self.bucket}, {keys}{sums} FROM {source} AS e"  # noqa: S608 - our own names
+            f"SELECT tenant_id, {self.start}(timestamp) AS {self.bucket}, {keys}{sums} FROM {source} AS e{' FINAL' if once else ''}"  # noqa: S608 - our own names
             f"{f' WHERE {where}' if where else ''} GROUP BY {self.grouping}"
         )
 

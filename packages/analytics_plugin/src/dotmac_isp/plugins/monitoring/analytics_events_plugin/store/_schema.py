@@ -17,9 +17,12 @@ from ._rollups import ROLLUPS
 if TYPE_CHECKING:
     from ._rollups import Rollup
 
-__all__ = ["EVENTS", "EVENT_COLUMNS", "INSERT_SETTINGS", "TENANT_SETTING", "Layout"]
+__all__ = ["DOCUMENTS", "EVENTS", "EVENT_COLUMNS", "INSERT_SETTINGS", "MEMBERS", "TENANT_SETTING", "Layout"]
 
 EVENTS: Final = "events"
+#: What several collectors before one server have in common, and who they are.
+DOCUMENTS: Final = "collector_documents"
+MEMBERS: Final = "collector_members"
 #: The custom setting that says for whom a query runs; the row policies compare with it.
 TENANT_SETTING: Final = "SQL_dotmac_tenant"
 _READER: Final = "dotmac_analytics_reader"
@@ -110,6 +113,29 @@ class Layout(msgspec.Struct, frozen=True):
             made += [self._distributed(table) for table in (EVENTS, *(rollup.name for rollup in ROLLUPS))]
         return made
 
+    def sharing_statements(self) -> list[str]:
+        """What makes the tables that several collectors need; on a cluster every node has them whole."""
+        documents = (
+            "kind LowCardinality(String), tenant_id String, id String, value String, version UInt64, gone UInt8, "
+            "written DateTime64(3, 'UTC') DEFAULT now64(3)"
+        )
+        members = "collector String, beat UInt64, claimed UInt64, seen DateTime64(3, 'UTC') DEFAULT now64(3)"
+        forgotten = "toDateTime(written) + INTERVAL 90 DAY DELETE WHERE gone = 1"
+        left = "toDateTime(seen) + INTERVAL 30 DAY"
+        return [
+            self._whole(
+                DOCUMENTS, documents, "version", f"ORDER BY (kind, tenant_id, id) TTL {forgotten} SETTINGS {_DURABLE}"
+            ),
+            self._whole(MEMBERS, members, "beat", f"ORDER BY collector TTL {left}"),
+        ]
+
+    def _whole(self, table: str, columns: str, version: str, rest: str) -> str:
+        engine = f"ReplacingMergeTree({version})"
+        if self.cluster:
+            place = "'/clickhouse/tables/{uuid}/all', '{shard}_{replica}'"
+            engine = f"ReplicatedReplacingMergeTree({place}, {version})"
+        return f"CREATE TABLE IF NOT EXISTS {table}{self.everywhere} ({columns}) ENGINE = {engine} {rest}"
+
     def _table(self, name: str, columns: dict[str, str], kind: str, time: str, order: str) -> str:
         family, _, sums = kind.partition(":")
         listed = ",\n  ".join(f"{column} {kind}" for column, kind in columns.items())
@@ -149,7 +175,9 @@ class Layout(msgspec.Struct, frozen=True):
         everywhere = self.everywhere
         return [
             f"CREATE ROLE IF NOT EXISTS {_READER}{everywhere}",
-            f"GRANT{everywhere} SELECT ON `{database}`.* TO {_READER}",
+            *(f"GRANT{everywhere} SELECT ON `{database}`.{table} TO {_READER}" for table in tables),
+            # Earlier versions let it read the whole database, in which other collectors' keys are now, as hashes.
+            *(self._refused(database, table) for table in (DOCUMENTS, MEMBERS)),
             f"GRANT{everywhere} {_READER} TO CURRENT_USER",
             *(
                 f"CREATE ROW POLICY IF NOT EXISTS {_POLICY}{everywhere} ON `{database}`.{table} "
@@ -157,6 +185,9 @@ class Layout(msgspec.Struct, frozen=True):
                 for table in tables
             ),
         ]
+
+    def _refused(self, database: str, table: str) -> str:
+        return f"REVOKE{self.everywhere} SELECT ON `{database}`.{table} FROM {_READER}"  # noqa: S608 - our own names
 
     @staticmethod
     def reading_as(tenant: str) -> dict[str, str]:

@@ -84,6 +84,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path in _OPEN or request.path.startswith(LINKS):
         return await handler(request)
     collector = request.app[COLLECTOR]
+    if not collector.sharing.ready.is_set():
+        words = "the rules and keys of the other collectors before the same store are not known here yet; try again"
+        return failure(503, words, retry_after=2)
     key = await _given_key(request)
     opened = collector.meta.keys.opened_by(key) if key else []
     access, refusal = _chosen(opened, request)

@@ -1,6 +1,7 @@
 """API keys: kept as keyed hashes, for one tenant and some scopes each, for a time, with limits.
 
-A key that several tenants share is one entry for each of them.
+A key that several tenants share is one entry for each of them. Several collectors before one server have their keys in common,
+but for a host's own key, which its own collector alone knows.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import msgspec
 
 from ..._plain import EventError
 from ..._times import span
+from ..._wire import HOST_OWNER
 
 if TYPE_CHECKING:
     import sqlite3
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ..sharing import Change, Documents
 
 __all__ = ["SCOPES", "Access", "Keys"]
 
@@ -29,6 +33,7 @@ _ALL: Final = frozenset(SCOPES)
 _MOST_KEYS: Final = 1000
 _MAX_NAME: Final = 100
 _MAX_RATE: Final = 10_000_000
+_KIND: Final = "key"
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,20 +52,34 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         return scope in self.scopes or "admin" in self.scopes
 
 
-class Keys:
-    """A table in the collector's small database. Every request asks it, so what is revoked opens nothing from then on."""
+class _Entry(msgspec.Struct, frozen=True):
+    """A key as other collectors are told it."""
 
-    def __init__(self, db: sqlite3.Connection, lock: threading.Lock, secret: bytes) -> None:
+    hash: str
+    owner: str
+    access: Access
+
+
+class Keys:
+    """A table in the collector's small database. Every request asks it, so what is revoked opens nothing from then on.
+
+    :param secrets: what hashes are keyed with; keys hashed with a former one go on opening.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, lock: threading.Lock, documents: Documents, secrets: Sequence[bytes]
+    ) -> None:
         self._db = db
         self._lock = lock
-        self._secret = secret
+        self._documents = documents
+        self.secrets = secrets
         db.execute(
             "CREATE TABLE IF NOT EXISTS keys (id TEXT, tenant TEXT, hash BLOB, owner TEXT, value BLOB, PRIMARY KEY (id, tenant))"
         )
         db.execute("CREATE INDEX IF NOT EXISTS keys_by_hash ON keys (hash)")
 
     def _hash(self, key: str) -> bytes:
-        return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=32).digest()
+        return _hashed(key, self.secrets[0])
 
     def admit(self, tenant: str, key: str, owner: str) -> None:
         """Let `key` do everything for `tenant`. An earlier key from the same owner (a host, or the operator) ends with it."""
@@ -71,12 +90,15 @@ class Keys:
         """The owner's key for the tenant opens nothing any more."""
         with self._lock:
             self._db.execute("DELETE FROM keys WHERE tenant = ? AND owner = ? AND id = ?", (tenant, owner, owner))
+        self._tell_gone(tenant, owner, owner)
 
     def opened_by(self, key: str) -> list[Access]:
         """What the key opens now, by tenant."""
+        hashes = [_hashed(key, secret) for secret in self.secrets]
         with self._lock:
             rows = self._db.execute(
-                "SELECT value FROM keys WHERE hash = ? ORDER BY tenant", (self._hash(key),)
+                f"SELECT value FROM keys WHERE hash IN ({', '.join('?' * len(hashes))}) ORDER BY tenant",  # noqa: S608 - marks
+                hashes,
             ).fetchall()
         now = time.time()
         found = [msgspec.json.decode(row[0], type=Access) for row in rows]
@@ -122,6 +144,8 @@ class Keys:
             )
             self._insert(fresh, self._hash(key), "tenant")
             self._db.execute("COMMIT")
+        for one in (key_id, fresh.key_id):
+            self._tell(tenant, one)
         return fresh, key
 
     def revoke(self, tenant: str, key_id: str) -> bool:
@@ -130,7 +154,10 @@ class Keys:
             cursor = self._db.execute(
                 "DELETE FROM keys WHERE tenant = ? AND id = ? AND owner = 'tenant' RETURNING id", (tenant, key_id)
             )
-            return bool(cursor.fetchall())
+            gone = bool(cursor.fetchall())
+        if gone:
+            self._tell_gone(tenant, key_id, "tenant")
+        return gone
 
     def _is_own(self, tenant: str, key_id: str) -> bool:
         with self._lock:
@@ -140,12 +167,51 @@ class Keys:
     def _put(self, access: Access, hashed: bytes, owner: str) -> None:
         with self._lock:
             self._insert(access, hashed, owner)
+        self._tell(access.tenant, access.key_id)
 
     def _insert(self, access: Access, hashed: bytes, owner: str) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)",
             (access.key_id, access.tenant, hashed, owner, msgspec.json.encode(access)),
         )
+
+    # -- with other collectors ---------------------------------------------------------------------------------------
+
+    def _tell(self, tenant: str, key_id: str) -> None:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT hash, owner, value FROM keys WHERE tenant = ? AND id = ? AND owner != ?",
+                (tenant, key_id, HOST_OWNER),
+            ).fetchall()
+        for hashed, owner, value in rows:
+            entry = _Entry(hashed.hex(), owner, msgspec.json.decode(value, type=Access))
+            self._documents.put(_KIND, tenant, key_id, entry)
+
+    def _tell_gone(self, tenant: str, key_id: str, owner: str) -> None:
+        if owner != HOST_OWNER:
+            self._documents.delete(_KIND, tenant, key_id)
+
+    def tell_all(self) -> None:
+        """Keys from before the collectors had anything in common are told to the others, too."""
+        known = {(tenant, key_id) for tenant, key_id, _ in self._documents.list(_KIND)}
+        with self._lock:
+            rows = self._db.execute("SELECT tenant, id FROM keys").fetchall()
+        for tenant, key_id in rows:
+            if (tenant, key_id) not in known:
+                self._tell(tenant, key_id)
+
+    def heard(self, change: Change) -> None:
+        """Another collector made, changed or ended a key."""
+        with self._lock:
+            if change.gone:
+                self._db.execute("DELETE FROM keys WHERE tenant = ? AND id = ?", (change.tenant, change.id))
+                return
+            entry = msgspec.json.decode(change.value, type=_Entry)
+            self._insert(entry.access, bytes.fromhex(entry.hash), entry.owner)
+
+
+def _hashed(key: str, secret: bytes) -> bytes:
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=secret, digest_size=32).digest()
 
 
 def _name(value: object) -> str:

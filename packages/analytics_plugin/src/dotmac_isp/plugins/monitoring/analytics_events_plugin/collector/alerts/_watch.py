@@ -1,6 +1,7 @@
 """Keeps the rules of all tenants, evaluates them when they are due, and tells who is to be told.
 
 The rules of a tenant are evaluated together; tenants are spread over the interval, so that nothing happens for all at the same moment.
+Of several collectors before one server the one that leads evaluates and tells; the others know its states.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from ._silences import Silence, parse_silence
 from ._states import Acknowledgement, AlertState, Outcome, next_state, worst
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ...store import Store
     from .._meta import Meta
+    from ..sharing import Change, Sharing
 
 __all__ = ["Alerts"]
 
@@ -56,8 +58,9 @@ class _Stored(msgspec.Struct, kw_only=True):
 class Alerts:
     """Use from one event loop."""
 
-    def __init__(self, meta: Meta, store: Store, *, interval: float, delivery: Delivery) -> None:
+    def __init__(self, meta: Meta, store: Store, sharing: Sharing, *, interval: float, delivery: Delivery) -> None:
         self._meta = meta
+        self._sharing = sharing
         self._store = store
         self._interval = interval
         self._delivery = delivery
@@ -85,6 +88,64 @@ class Alerts:
             self._sent.setdefault(tenant, {})[key] = msgspec.convert(value, Sent)
         for tenant, _, value in self._meta.list(_POLICY):
             self._policies[tenant] = msgspec.convert(value, Policy)
+
+    @property
+    def followed(self) -> Mapping[str, Callable[[Change], None]]:
+        """What is done when another collector changed a document, by its kind."""
+        return {
+            _RULE: self._heard_rule,
+            _STATE: self._heard_states,
+            _SILENCE: self._heard_silence,
+            _SENT: self._heard_sent,
+            _POLICY: self._heard_policy,
+        }
+
+    def _heard_rule(self, change: Change) -> None:
+        own = self._rules.setdefault(change.tenant, {})
+        value = self._meta.get(_RULE, change.tenant, change.id)
+        if value is None:
+            own.pop(change.id, None)
+            return
+        fresh, before = msgspec.convert(value, _Stored), own.get(change.id)
+        if before is None or before.rule != fresh.rule:
+            fresh.states = self._known_states(change)
+            own[change.id] = fresh
+
+    def _known_states(self, change: Change) -> dict[str, AlertState]:
+        return msgspec.convert(self._meta.get(_STATE, change.tenant, change.id) or {}, dict[str, AlertState])
+
+    def _heard_states(self, change: Change) -> None:
+        """Who leads knows the states better, but for who looks after an alert."""
+        stored = self._rules.get(change.tenant, {}).get(change.id)
+        if stored is None:
+            return
+        told = self._known_states(change)
+        if not self._sharing.leads:
+            stored.states = told
+            return
+        for labels, state in told.items():
+            mine = stored.states.get(labels)
+            if mine is not None and state.acknowledged is not None and state.fired_at == mine.fired_at:
+                stored.states[labels] = msgspec.structs.replace(mine, acknowledged=state.acknowledged)
+        self._save_states(change.tenant, [change.id])
+
+    def _heard_silence(self, change: Change) -> None:
+        others = [one for one in self._silences.get(change.tenant, []) if one.id != change.id]
+        value = self._meta.get(_SILENCE, change.tenant, change.id)
+        self._silences[change.tenant] = others + ([] if value is None else [msgspec.convert(value, Silence)])
+
+    def _heard_sent(self, change: Change) -> None:
+        own = self._sent.setdefault(change.tenant, {})
+        value = self._meta.get(_SENT, change.tenant, change.id)
+        if value is None:
+            own.pop(change.id, None)
+        else:
+            own[change.id] = msgspec.convert(value, Sent)
+
+    def _heard_policy(self, change: Change) -> None:
+        value = self._meta.get(_POLICY, change.tenant, change.id)
+        if value is not None:
+            self._policies[change.tenant] = msgspec.convert(value, Policy)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._run(), name="analytics alerts")]
@@ -139,9 +200,21 @@ class Alerts:
         """Evaluate now and say how the alert is; `None`: the tenant has no such alert."""
         if alert_id not in self._rules.get(tenant, {}):
             return None
-        await self._evaluate(tenant, [alert_id], time.time())
-        stored = self._rules.get(tenant, {}).get(alert_id)
+        now = time.time()
+        if self._sharing.leads:
+            await self._evaluate(tenant, [alert_id], now)
+            stored = self._rules.get(tenant, {}).get(alert_id)
+        else:
+            stored = await self._looked_at(tenant, alert_id, now)
         return None if stored is None else _shown(alert_id, stored)
+
+    async def _looked_at(self, tenant: str, alert_id: str, now: float) -> _Stored | None:
+        """As it would be if it were evaluated now; it is the leading collector that does, and notes it."""
+        stored = self._rules[tenant][alert_id]
+        found = await measure({alert_id: (stored.rule, now)}, Questions(self._store, tenant))
+        seen = msgspec.structs.replace(stored, states=dict(stored.states))
+        _advance(seen, {labels: outcome for labels, (_, outcome) in found[alert_id].items()}, now)
+        return seen if alert_id in self._rules.get(tenant, {}) else None
 
     def acknowledge(self, tenant: str, alert_id: str, by: object, note: object) -> int | None:
         """Say that somebody looks after what fires now; how many instances that are. `None`: no such alert."""
@@ -200,7 +273,7 @@ class Alerts:
         while True:
             now = time.time()
             began = time.process_time()
-            for tenant in list(self._rules):
+            for tenant in list(self._rules) if self._sharing.leads else ():
                 await self._round(tenant, last, now)
             self.last_round_seconds = time.process_time() - began
             self.rounds += 1
@@ -210,7 +283,8 @@ class Alerts:
     async def _round(self, tenant: str, last: float, now: float) -> None:
         try:
             await self._evaluate(tenant, self._due(tenant, last, now), now)
-            await self.tell(tenant, now)
+            if self._sharing.leads:
+                await self.tell(tenant, now)
         except Exception:  # noqa: BLE001 - logged
             # One tenant's trouble must not keep the others' alerts from being watched.
             _log.exception("the alerts of tenant %s could not be evaluated", tenant)

@@ -1,7 +1,8 @@
 """Deleting a person's events: from the tables, the quarantine, and what was counted of them.
 
 A deletion is a document with a state, so that a collector that is killed goes on where it was: `asked` → `deleted` (nothing can be
-asked about the events any more) → `done` (the rollups agree, and the engine has been told to rewrite the files).
+asked about the events any more) → `done` (the rollups agree, and the engine has been told to rewrite the files). Of several collectors
+before one server each clears its own disk; the one that was asked says `done` when all have.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..._tasks import ended
-from ...store import EVENTS, ROLLUPS, StoreRefusedError, StoreUnavailableError, reconcile_sql
+from ...store import EVENTS, ROLLUPS, StoreRefusedError, StoreUnavailableError, difference_sql, reconcile_sql
 from ._person import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ...spool import Kept
     from ...store import Store
     from .._meta import Meta
     from ..intake import Writer
     from ..schemas import Quarantine
+    from ..sharing import Change, Sharing
 
 __all__ = ["Deletion", "Deletions"]
 
 _log: Final = logging.getLogger(__name__)
 _KIND: Final = "deletion"
+#: That a collector's own disk has nothing of the person any more.
+_CLEARED: Final = "deletion cleared"
 #: Hours of rollups that are put right in one statement, while nothing is stored.
 _HOURS: Final = 240
 _AGAIN_SECONDS: Final = 5.0
@@ -46,6 +50,8 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     deleted_events: int = 0
     done_at: float = 0.0
     person: Person | None = None
+    #: The collector that was asked, and carries it out.
+    collector: str = ""
     proof: str = ""
     #: Whose rollups must be put right, Unix time.
     hours: list[int] = msgspec.field(default_factory=list)
@@ -63,8 +69,21 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 class Deletions:
     """Asked for by tenants, carried on in the background."""
 
-    def __init__(self, meta: Meta, store: Store, writer: Writer, quarantine: Quarantine, kept: Kept) -> None:
+    def __init__(
+        self,
+        meta: Meta,
+        store: Store,
+        writer: Writer,
+        quarantine: Quarantine,
+        kept: Kept,
+        sharing: Sharing,
+        *,
+        doubted: Callable[[Iterable[tuple[str, int]]], None],
+    ) -> None:
+        """:param doubted: told the hours (tenant, Unix time) that were put right while other collectors may have stored something."""
+        self._doubted = doubted
         self._meta = meta
+        self._sharing = sharing
         self._store = store
         self._writer = writer
         self._quarantine = quarantine
@@ -89,8 +108,15 @@ class Deletions:
         What was accepted before must have been stored already. Raises `StoreUnavailableError`; it is carried on later then.
         """
         text = msgspec.json.encode(person.names)
-        proof = hashlib.blake2b(text, key=self._meta.pseudonym_secret[:32], digest_size=16).hexdigest()
-        asked = Deletion(deletion_id=uuid.uuid4().hex, state="asked", asked_at=time.time(), person=person, proof=proof)
+        proof = hashlib.blake2b(text, key=self._meta.pseudonym_secrets[0][:32], digest_size=16).hexdigest()
+        asked = Deletion(
+            deletion_id=uuid.uuid4().hex,
+            state="asked",
+            asked_at=time.time(),
+            person=person,
+            proof=proof,
+            collector=self._sharing.me,
+        )
         self._keep(tenant, asked)
         try:
             return await self._gone(tenant, asked)
@@ -108,18 +134,12 @@ class Deletions:
         condition, values = person.condition()
         condition, values = f"tenant_id = {{tenant:String}} AND {condition}", {**values, "tenant": tenant}
         async with self._writer.paused():
-            rows = (
-                await self._store.query(
-                    f"SELECT toUnixTimestamp(toStartOfHour(timestamp)) AS hour, count() FROM {EVENTS} "  # noqa: S608 - bound
-                    f"WHERE {condition} GROUP BY hour ORDER BY hour",
-                    values,
-                )
-            ).rows
-            hours = sorted({*deletion.hours, *(int(row[0]) for row in rows)})
-            count = max(deletion.deleted_events, sum(int(row[1]) for row in rows))
+            touched = await self._touched(condition, values)
+            hours = sorted({*deletion.hours, *touched})
+            count = max(deletion.deleted_events, sum(touched.values()))
             deletion = msgspec.structs.replace(deletion, hours=hours, deleted_events=count)
             self._keep(tenant, deletion)
-            if rows:
+            if touched:
                 await self._store.delete(EVENTS, condition, values)
         await asyncio.to_thread(self._quarantine.drop_people, tenant, person.names)
         deletion = msgspec.structs.replace(deletion, state="deleted")
@@ -135,20 +155,57 @@ class Deletions:
                 if deletion.state != "done":
                     await self._carry_on(tenant, deletion)
 
+    def heard(self, _: Change) -> None:
+        """Another collector was asked to delete, or has cleared its disk."""
+        self._wake.set()
+
     async def _carry_on(self, tenant: str, deletion: Deletion) -> None:
         try:
+            if deletion.collector not in {"", self._sharing.me}:
+                await self._follow(tenant, deletion)
+                return
             if deletion.state == "asked":
                 deletion = await self._gone(tenant, deletion)
             await self._put_right(tenant, deletion)
         except (StoreUnavailableError, StoreRefusedError) as error:
             _log.warning("the deletion %s is carried on later: %s", deletion.deletion_id, error)
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._wake.set)
+            self._later()
+
+    def _later(self) -> None:
+        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._wake.set)
+
+    async def _follow(self, tenant: str, deletion: Deletion) -> None:
+        """Another collector carries it out: what this one had accepted before is deleted too, and its own disk cleared."""
+        person = deletion.person
+        if person is None or self._is_cleared(tenant, deletion, self._sharing.me):
+            return
+        if not await self._writer.drained(_AGAIN_SECONDS):
+            self._later()
+            return
+        condition, values = person.condition()
+        condition, values = f"tenant_id = {{tenant:String}} AND {condition}", {**values, "tenant": tenant}
+        async with self._writer.paused():
+            hours = await self._touched(condition, values)
+            if hours:
+                await self._store.delete(EVENTS, condition, values)
+        await asyncio.to_thread(self._quarantine.drop_people, tenant, person.names)
+        await self._clear(tenant, deletion, sorted(hours))
+
+    async def _touched(self, condition: str, values: dict[str, Any]) -> dict[int, int]:
+        """How many events there are, by hour (Unix time)."""
+        text = (
+            f"SELECT toUnixTimestamp(toStartOfHour(timestamp)) AS hour, count() FROM {EVENTS} "  # noqa: S608 - bound
+            f"WHERE {condition} GROUP BY hour ORDER BY hour"
+        )
+        return {int(hour): int(count) for hour, count in (await self._store.query(text, values)).rows}
 
     async def _put_right(self, tenant: str, deletion: Deletion) -> None:
-        for start in range(0, len(deletion.hours), _HOURS):
-            await self.reconcile(tenant, deletion.hours[start : start + _HOURS])
-        await self._writer.clear_spool()
-        await asyncio.to_thread(self._kept.scrub, _belongs_to(tenant, deletion.person))
+        if not self._is_cleared(tenant, deletion, self._sharing.me):
+            await self._clear(tenant, deletion, deletion.hours)
+        others = self._sharing.others
+        if not all(self._is_cleared(tenant, deletion, one) for one in others):
+            self._later()
+            return
         if deletion.hours:
             layout = self._store.layout
             # The rows are masked until now; this lets the engine rewrite the files in its own time.
@@ -157,13 +214,36 @@ class Deletions:
             )
         done = msgspec.structs.replace(deletion, state="done", done_at=time.time(), person=None, hours=[])
         self._keep(tenant, done)
+        for one in (*others, self._sharing.me):
+            self._meta.delete(_CLEARED, tenant, f"{deletion.deletion_id}:{one}")
+
+    def _is_cleared(self, tenant: str, deletion: Deletion, collector: str) -> bool:
+        return self._meta.get(_CLEARED, tenant, f"{deletion.deletion_id}:{collector}") is not None
+
+    async def _clear(self, tenant: str, deletion: Deletion, hours: Sequence[int]) -> None:
+        """The rollups agree again, and this collector's disk has nothing of the person any more."""
+        for start in range(0, len(hours), _HOURS):
+            await self.reconcile(tenant, hours[start : start + _HOURS])
+        if self._store.shared:
+            self._doubted((tenant, hour) for hour in hours)
+        await self._writer.clear_spool()
+        await asyncio.to_thread(self._kept.scrub, _belongs_to(tenant, deletion.person))
+        self._meta.put(_CLEARED, tenant, f"{deletion.deletion_id}:{self._sharing.me}", {"at": time.time()})
 
     async def reconcile(self, tenant: str, hours: Sequence[int]) -> None:
         """Make the tenant's rollups agree with its events in these hours."""
         for rollup in ROLLUPS:
-            text, values = reconcile_sql(rollup, tenant, hours)
+            text, values = reconcile_sql(rollup, tenant, hours, once=self._store.shared)
             async with self._writer.paused():
                 await self._store.change(text, values)
+
+    async def differs(self, tenant: str, hours: Sequence[int]) -> bool:
+        """Whether a rollup of the tenant does not agree with its events in these hours."""
+        for rollup in ROLLUPS:
+            text, values = difference_sql(rollup, tenant, hours, once=self._store.shared)
+            if (await self._store.query(f"{text} LIMIT 1", values)).rows:
+                return True
+        return False
 
 
 class _Line(msgspec.Struct):

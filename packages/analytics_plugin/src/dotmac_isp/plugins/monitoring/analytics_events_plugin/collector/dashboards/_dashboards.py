@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._meta import Meta
+    from ..sharing import Change
 
 __all__ = ["Dashboards", "Share"]
 
@@ -79,6 +80,18 @@ class Dashboards:
             for share in self.shares(tenant, dashboard_id):
                 self.unshare(tenant, share.id)
         return gone
+
+    def heard(self, change: Change) -> None:
+        """Another collector changed or deleted a dashboard."""
+        self.boards.forget(change.id)
+
+    def heard_link(self, change: Change) -> None:
+        """Another collector made or ended a link."""
+        value = self._meta.get(_SHARE, change.tenant, change.id)
+        if value is None:
+            self._shares.pop(change.id, None)
+        else:
+            self._shares[change.id] = msgspec.convert(value, Share)
 
     # -- links -------------------------------------------------------------------------------------------------------
 

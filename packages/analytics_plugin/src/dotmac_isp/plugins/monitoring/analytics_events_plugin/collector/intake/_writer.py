@@ -20,7 +20,7 @@ from ...spool import Block, Cursor, Record, SpoolReader
 from ...store import Store, StoreUnavailableError, insert_past_refused, without
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from ._intake import Intake
@@ -41,11 +41,21 @@ _GATHER: Final = 0.2
 class Writer:
     """One task that empties the spool."""
 
-    def __init__(self, intake: Intake, store: Store, folder: Path, *, doubted: Callable[[bytes], None]) -> None:
-        """:param doubted: told each block that the engine may have begun more than once, when it is stored."""
+    def __init__(
+        self,
+        intake: Intake,
+        store: Store,
+        folder: Path,
+        *,
+        doubted: Callable[[bytes], None],
+        doubled: Callable[[Sequence[tuple[str, int]]], None],
+    ) -> None:
+        """:param doubted: told each block that the engine may have begun more than once, when it is stored.
+        :param doubled: told the hours (tenant, Unix time) in which another collector stored the same events at the same time."""
         self._intake = intake
         self._store = store
         self._doubted = doubted
+        self._doubled = doubled
         self._cursor = Cursor(folder / "stored.cursor", sync=True)
         self._refused_file = folder / "refused.ndjson"
         self._reader: SpoolReader | None = None
@@ -200,6 +210,8 @@ class Writer:
             if block in self._repeated:
                 self._repeated.discard(block)
                 self._doubted(lines)
+            if self._store.shared and (places := await self._trying(lambda: self._store.doubled(lines))):
+                self._doubled(places)
         self.stored_events += sum(record.events for record in records)
 
     async def _land(self, flying: dict[asyncio.Task[None], Block]) -> None:

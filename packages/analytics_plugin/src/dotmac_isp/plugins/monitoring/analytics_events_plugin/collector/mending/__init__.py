@@ -1,7 +1,8 @@
-"""Storing again what the engine has lost."""
+"""Storing again what the engine has lost, and putting right what two collectors counted twice."""
 
 from __future__ import annotations
 
+from ._hours import DoubtedHours
 from ._mending import Mending
 
-__all__ = ["Mending"]
+__all__ = ["DoubtedHours", "Mending"]

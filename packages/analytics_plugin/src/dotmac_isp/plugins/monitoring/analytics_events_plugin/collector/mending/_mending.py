@@ -68,6 +68,10 @@ class Mending:
     def doubt(self, lines: bytes) -> None:
         """A block is stored, but its first way may have ended in the middle. Kept in mind over a restart until it was looked at."""
         if self._collector.store.shared:
+            hours: dict[str, set[int]] = {}
+            for line in lines.splitlines(keepends=True):
+                self._is_wanted(line, hours)
+            self._collector.hours.doubt((tenant, hour) for tenant, touched in hours.items() for hour in touched)
             return
         self._collector.meta.put(_DOUBT, "", "", {"at": time.time()})
         # Of too many it is enough to know that there are more.

@@ -1,7 +1,7 @@
 """Reports that come by themselves: made when their cron line says, sent by mail, to a service or to a webhook.
 
 When a report is due next is stored before it is made: a collector that was away at the moment makes it once when it is back, if the moment is
-not too long ago, and never twice.
+not too long ago, and never twice. Of several collectors before one server the one that leads makes them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ...pages import Drawing
     from ...store import Store
     from .._meta import Meta
+    from ..sharing import Change, Sharing
     from ._making import Report
 
 __all__ = ["Schedules"]
@@ -91,8 +92,11 @@ def parse_schedule(raw: object, now: float) -> Schedule:
 class Schedules:
     """The schedules of all tenants. Use from one event loop."""
 
-    def __init__(self, meta: Meta, store: Store, *, delivery: Delivery, drawing: Drawing, cache: Path) -> None:
+    def __init__(
+        self, meta: Meta, store: Store, sharing: Sharing, *, delivery: Delivery, drawing: Drawing, cache: Path
+    ) -> None:
         self._meta = meta
+        self._sharing = sharing
         self._store = store
         self._delivery = delivery
         self._drawing = drawing
@@ -127,6 +131,14 @@ class Schedules:
         self._all[tenant, key] = schedule
         self._meta.put(_KIND, tenant, key, schedule)
 
+    def heard(self, change: Change) -> None:
+        """Another collector changed or deleted a schedule."""
+        value = self._meta.get(_KIND, change.tenant, change.id)
+        if value is None:
+            self._all.pop((change.tenant, change.id), None)
+        else:
+            self._all[change.tenant, change.id] = msgspec.convert(value, Schedule)
+
     async def run_now(self, tenant: str, key: str) -> dict[str, Any] | None:
         """Make and send it now, beside its schedule. `None`: there is no such schedule."""
         schedule = self._all.get((tenant, key))
@@ -138,7 +150,7 @@ class Schedules:
     async def _run(self) -> None:
         while True:
             now = time.time()
-            due = [(place, one) for place, one in self._all.items() if one.next_at <= now]
+            due = [(place, one) for place, one in self._all.items() if one.next_at <= now and self._sharing.leads]
             await asyncio.gather(*(self._turn(tenant, key, one, now) for (tenant, key), one in due))
             await asyncio.sleep(_TICK)
 
@@ -152,9 +164,10 @@ class Schedules:
         try:
             message = await self._made(tenant, schedule)
             # Noted before it goes: killed until here, the collector makes it again; killed later, it has sent it to nobody twice.
-            if (tenant, key) not in self._all:
+            if (tenant, key) not in self._all or not self._sharing.leads:
                 return
             self._save(tenant, key, noted)
+            await self._sharing.tell()
             left, error = await self._sent(message, targets)
         except Exception as problem:  # noqa: BLE001 - one report's trouble must not keep the others from being made
             left, error = targets, f"{type(problem).__name__}: {problem}"[:400]

@@ -14,6 +14,7 @@ from ._rules import Applied, Clock, Rules, parse_rules, pseudonym, timely, witho
 
 if TYPE_CHECKING:
     from .._meta import Meta
+    from ..sharing import Change
 
 __all__ = ["RuleBook"]
 
@@ -49,13 +50,20 @@ class RuleBook:
         self._bounds.clear()
         return rules
 
+    def heard(self, change: Change) -> None:
+        """Another collector changed a tenant's rules."""
+        value = self._meta.get(_KIND, change.tenant, _KIND)
+        self._known[change.tenant] = _NONE if value is None else msgspec.convert(value, Rules)
+        self._bounds.clear()
+
     def secret_of(self, tenant: str) -> bytes:
         """The key of a tenant's pseudonyms: the same value is another one for each tenant."""
-        return hashlib.blake2b(tenant.encode(), key=self._meta.pseudonym_secret, digest_size=32).digest()
+        return _secret_of(tenant, self._meta.pseudonym_secrets[0])
 
     def names_of(self, tenant: str, person: str) -> list[str]:
         """How a customer may be called in what is stored: by the name itself, or by its pseudonym."""
-        return [person, pseudonym(self.secret_of(tenant), person)]
+        secrets = [_secret_of(tenant, one) for one in self._meta.pseudonym_secrets]
+        return [person, *(pseudonym(secret, person) for secret in secrets)]
 
     def applied(self, tenant: str, event: Event) -> Applied:
         """What the rules make of an event."""
@@ -74,3 +82,7 @@ class RuleBook:
             known = (now, Clock(_text(now), _text(now - days * _DAY), _text(now + MAX_AHEAD), days))
             self._bounds[tenant, category] = known
         return known[1]
+
+
+def _secret_of(tenant: str, secret: bytes) -> bytes:
+    return hashlib.blake2b(tenant.encode(), key=secret, digest_size=32).digest()

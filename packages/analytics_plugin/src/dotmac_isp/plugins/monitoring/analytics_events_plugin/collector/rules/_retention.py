@@ -16,6 +16,7 @@ from ._rules import ANY_CATEGORY, Rules
 if TYPE_CHECKING:
     from ...spool import Kept
     from ...store import Store
+    from ..sharing import Sharing
     from ._book import RuleBook
 
 __all__ = ["Retention"]
@@ -29,8 +30,11 @@ _DAY: Final = 86400.0
 class Retention:
     """Now and then: all tenants that have a rule, and what is kept beside the spool."""
 
-    def __init__(self, book: RuleBook, store: Store, kept: Kept, *, interval: float = _TEN_MINUTES) -> None:
+    def __init__(
+        self, book: RuleBook, store: Store, kept: Kept, sharing: Sharing, *, interval: float = _TEN_MINUTES
+    ) -> None:
         self._kept = kept
+        self._sharing = sharing
         self._book = book
         self._store = store
         self._interval = interval
@@ -46,7 +50,7 @@ class Retention:
         while True:
             await asyncio.sleep(self._interval)
             await asyncio.to_thread(self._kept.tidy)
-            for tenant in self._book.tenants():
+            for tenant in self._book.tenants() if self._sharing.leads else ():
                 try:
                     await self.apply(tenant)
                 except (StoreUnavailableError, StoreRefusedError) as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ...events import Event
     from .._meta import Meta
+    from ..sharing import Change
 
 __all__ = ["MODES", "Schemas", "Verdict"]
 
@@ -55,9 +56,19 @@ class Schemas:
         self._meta = meta
         self._known: dict[str, dict[str, list[Entry]]] = {}
         self._compiled: dict[tuple[str, str, int], Validator] = {}
-        for tenant, _, value in meta.list(_KIND):
+        self._load(None)
+
+    def _load(self, tenant: str | None) -> None:
+        for owner, _, value in self._meta.list(_KIND, tenant):
             entry = msgspec.convert(value, Entry)
-            self._known.setdefault(tenant, {}).setdefault(entry.event_name, []).append(entry)
+            self._known.setdefault(owner, {}).setdefault(entry.event_name, []).append(entry)
+
+    def heard(self, change: Change) -> None:
+        """Another collector registered or changed a tenant's schema."""
+        self._known.pop(change.tenant, None)
+        self._load(change.tenant)
+        for key in [key for key in self._compiled if key[0] == change.tenant]:
+            del self._compiled[key]
 
     def register(self, tenant: str, given: Mapping[str, Any]) -> Entry:
         """Add a version, or change the mode or compatibility of the latest (without `schema`). Raises `EventError`."""
