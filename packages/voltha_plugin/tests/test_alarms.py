@@ -24,7 +24,11 @@ from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._mes
     decode,
 )
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._network import Network
-from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._notice import Notice, normalise, port_of
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._notice import (
+    Notice,
+    port_of,
+    subject_of,
+)
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._severity import severity_of
 
 _spec = importlib.util.spec_from_file_location("event_records", Path(__file__).with_name("event_records.py"))
@@ -64,7 +68,7 @@ NETWORK = Network(
 def notice(value: bytes, network: Network = NETWORK) -> Notice:
     event = decode(value)
     assert isinstance(event, VolthaEvent)
-    return normalise(event, network, severity_of(event.stem, {}))
+    return Notice(event, subject_of(event, network), severity_of(event.stem, {}))
 
 
 class Log:
@@ -77,7 +81,7 @@ class Log:
 
     def take(self, value: bytes) -> list[Transition]:
         given = notice(value)
-        return self.keep(self.book.take(given, given.at, flap_count=self._count, flap_window=self._window))
+        return self.keep(self.book.take(given, given.event.at, flap_count=self._count, flap_window=self._window))
 
     def settle(self, now: float) -> list[Transition]:
         return self.keep(self.book.settle(now, self._window))
@@ -234,9 +238,9 @@ def test_a_failed_call_of_the_core_is_an_event_of_its_olt() -> None:
     event.rpc_event.description = "failed-to-add-flow"
     event.rpc_event.context["flow-id"] = "7"
     found = notice(event.SerializeToString())
-    assert (found.stem, found.action, found.severity) == ("RPC_ERROR", "once", "major")
+    assert (found.event.stem, found.event.action, found.severity) == ("RPC_ERROR", "once", "major")
     assert found.subject.olt_serial == "BBSIM_OLT_10"
-    assert found.context == {"flow-id": "7", "rpc": "UpdateLogicalDeviceFlowTable"}
+    assert found.event.context == {"flow-id": "7", "rpc": "UpdateLogicalDeviceFlowTable"}
 
 
 def test_kpi_slices_keep_device_time_and_values() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from dotmac_isp.plugins.core.model import DeviceEvent
 
+from ._messages import plain
 from ._notice import Subject
 
 if TYPE_CHECKING:
@@ -64,25 +65,28 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return bool(names & {subject.device_id, subject.serial, subject.olt_id, subject.olt_serial} - {""})
 
 
-def opened(notice: Notice) -> Alarm:
+def opened(notice: Notice, *, occurrences: int = 1, flapping: bool = False, raised_at: float | None = None) -> Alarm:
     """The alarm that a raise begins."""
+    event = notice.event
     return Alarm(
         key=notice.key,
-        name=notice.stem,
+        name=event.stem,
         severity=notice.severity,
         subject=notice.subject,
-        stamp=notice.stamp,
-        raised_at=notice.at,
-        reporters=(notice.reporter,),
-        category=notice.category,
-        description=notice.description,
-        context=dict(notice.context),
+        stamp=event.stamp,
+        raised_at=event.at if raised_at is None else raised_at,
+        occurrences=occurrences,
+        flapping=flapping,
+        reporters=(event.reporter,),
+        category=event.category,
+        description=event.description,
+        context=plain(event.context),
     )
 
 
 def reported_once(notice: Notice) -> Alarm:
     """What is not raised and cleared but happens, as an entry of the history."""
-    return msgspec.structs.replace(opened(notice), cleared_at=notice.at, cleared_by="once")
+    return msgspec.structs.replace(opened(notice), cleared_at=notice.event.at, cleared_by="once")
 
 
 def alarm_event(what: str, alarm: Alarm, *, source: str, tenant_id: str | None) -> DeviceEvent:
@@ -105,15 +109,15 @@ def alarm_event(what: str, alarm: Alarm, *, source: str, tenant_id: str | None) 
 
 def once_event(notice: Notice, *, source: str, tenant_id: str | None) -> DeviceEvent:
     """The event of what is reported once, under VOLTHA's name in lower case (`onu_activated`, `rpc_error`)."""
-    shown = reported_once(notice).plain()
+    event, shown = notice.event, reported_once(notice).plain()
     return DeviceEvent(
-        event_type=notice.stem.lower(),
+        event_type=event.stem.lower(),
         device_id=shown["device_id"],
         serial_number=shown["serial_number"],
         source=source,
         tenant_id=tenant_id,
         severity=notice.severity,
-        message=f"{notice.stem}: {notice.description or shown['serial_number'] or shown['device_id']}",
-        timestamp=notice.at,
+        message=f"{event.stem}: {event.description or shown['serial_number'] or shown['device_id']}",
+        timestamp=event.at,
         attributes=shown,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,8 +36,8 @@ class AlarmStore:
 
     def __init__(self, storage: Storage) -> None:
         self._storage: Final = storage
-        self._active: dict[str, dict[str, Alarm | None]] = {}
-        self._place: Final[dict[str, str]] = {}
+        #: What changed of the alarms of each place (an OLT's port).
+        self._active: Final[defaultdict[str, dict[str, Alarm | None]]] = defaultdict(dict)
         self._history: list[Alarm] = []
         self._chunks: Final[deque[tuple[str, int]]] = deque()
 
@@ -46,7 +46,6 @@ class AlarmStore:
         found: dict[str, Alarm] = {}
         async for document in self._documents(_ACTIVE):
             for alarm in msgspec.json.decode(document.value["alarms"], type=dict[str, Alarm]).values():
-                self._place[alarm.key] = document.key
                 found[alarm.key] = alarm
         self._chunks.clear()
         async for document in self._documents(_HISTORY):
@@ -57,15 +56,10 @@ class AlarmStore:
         """Remember a change until the next flush."""
         alarm = transition.alarm
         over = alarm.cleared_at is not None
-        subject = alarm.subject
-        place = f"{_ACTIVE}{subject.olt_id or '-'}/{subject.port or '-'}"
-        former = self._place.pop(alarm.key, place)
-        self._active.setdefault(former, {})[alarm.key] = None
+        # An alarm stays at its place as long as it is raised.
+        self._active[alarm.subject.place][alarm.key] = None if over else alarm
         if over:
-            self.note_once(alarm)
-        else:
-            self._place[alarm.key] = place
-            self._active.setdefault(place, {})[alarm.key] = alarm
+            self._history.append(alarm)
 
     def note_once(self, alarm: Alarm) -> None:
         """Remember what is over already."""
@@ -74,10 +68,12 @@ class AlarmStore:
     async def flush(self, limit: int) -> None:
         """Write what waits, and drop the oldest entries of a history longer than `limit`."""
         while self._active:
-            key = next(iter(self._active))
-            changes = self._active[key]
-            await self._storage.update(key, partial(_merge, changes))
-            del self._active[key]
+            place, changes = self._active.popitem()
+            try:
+                await self._storage.update(f"{_ACTIVE}{place}", partial(_merge, changes))
+            except BaseException:
+                self._active[place] = {**changes, **self._active[place]}
+                raise
         while self._history:
             entries = self._history[:_CHUNK]
             key = f"{_HISTORY}{time.time_ns() // 1000:020d}-{uuid.uuid4().hex[:8]}"

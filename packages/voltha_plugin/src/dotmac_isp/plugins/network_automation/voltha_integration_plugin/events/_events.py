@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,9 +18,9 @@ from ._alarm_book import AlarmBook
 from ._alarm_store import AlarmStore
 from ._messages import MalformedEventError, VolthaEvent, decode
 from ._network import Network
-from ._notice import is_listed, normalise, subject_of
+from ._notice import Notice, is_listed, known_subject, subject_of
 from ._polled import polled_notices
-from ._severity import severity_of
+from ._severity import Severity, severity_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ._alarm_book import Transition
     from ._kafka import EventReader
     from ._messages import KpiSlice
-    from ._notice import Notice
+    from ._notice import Subject
 
 __all__ = ["Events"]
 
@@ -46,6 +46,26 @@ _REMEMBERED_IDS: Final = 20_000
 _RECENT: Final = 5_000
 _RECENT_EACH: Final = 8
 _UNREMARKABLE: Final = ("debug", "info")
+
+
+class _Rules(msgspec.Struct):
+    """What the settings say, looked up once for many events that are heard at `now`."""
+
+    now: float
+    flap_count: int
+    flap_window: float
+    overrides: Mapping[str, Severity]
+    _known: dict[str, Severity] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: VolthaSettings) -> _Rules:
+        return cls(time.time(), settings.alarm_flap_count, settings.alarm_flap_window, settings.alarm_severities)
+
+    def severity(self, stem: str) -> Severity:
+        found = self._known.get(stem)
+        if found is None:
+            found = self._known[stem] = severity_of(stem, self.overrides)
+        return found
 
 
 class Events:
@@ -71,7 +91,8 @@ class Events:
         self._network = Network()
         self._source: list[DeviceView] | None = None
         self._relisted_at = 0.0
-        self._ids: Final[OrderedDict[str, None]] = OrderedDict()
+        self._ids: set[str] = set()
+        self._older_ids: set[str] = set()
         self.reader: EventReader | None = None
         self.book = AlarmBook()
         #: What KPI events said last.
@@ -105,27 +126,25 @@ class Events:
         """Make alarms of what polling shows, where no events come from Kafka."""
         if self.reader is not None:
             return
-        settings = self._settings
-        now = time.time()
-        table = settings.alarm_severities
-        for notice in list(
-            polled_notices(devices, self.book.active.values(), now, lambda stem: severity_of(stem, table))
-        ):
-            changes = self.book.take(
-                notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
-            )
+        rules = _Rules.of(self._settings)
+        for notice in list(polled_notices(devices, self.book.active.values(), rules.now, rules.severity)):
+            changes = self.book.take(notice, rules.now, flap_count=rules.flap_count, flap_window=rules.flap_window)
             self._apply(changes)
         await self.checkpoint()
 
     async def take(self, values: Sequence[bytes | None]) -> None:
         """Work in the values of some records. Nothing in them can stop the reader."""
         self._follow_monitor()
+        rules = _Rules.of(self._settings)
         for value in values:
             self.received += 1
             try:
                 event = decode(value)
                 if isinstance(event, VolthaEvent):
-                    await self._take_event(event)
+                    if event.action == "once" and self._is_repeat(event.id):
+                        continue
+                    subject = known_subject(event, self._network) or await self._subject_of(event)
+                    self._take_event(Notice(event, subject, rules.severity(event.stem)), rules)
                 elif event:
                     self._take_values(event)
             except MalformedEventError as error:
@@ -160,22 +179,18 @@ class Events:
         if self.malformed.bit_count() == 1:  # 1, 2, 4, 8, …: said, but not a thousand times
             self._api.logger.warning("event left out (%d so far): %s", self.malformed, error)
 
-    async def _take_event(self, event: VolthaEvent) -> None:
-        if self._is_repeat(event.id):
-            return
+    async def _subject_of(self, event: VolthaEvent) -> Subject:
         subject = subject_of(event, self._network)
         if not is_listed(subject, self._network) and await self._relist_devices():
-            subject = subject_of(event, self._network)
-        settings = self._settings
-        severity = severity_of(event.stem, settings.alarm_severities)
-        notice = normalise(event, self._network, severity, subject)
-        now = time.time()
-        changes = self.book.take(
-            notice, now, flap_count=settings.alarm_flap_count, flap_window=settings.alarm_flap_window
-        )
-        if notice.action == "once":
+            return subject_of(event, self._network)
+        return subject
+
+    def _take_event(self, notice: Notice, rules: _Rules) -> None:
+        event = notice.event
+        changes = self.book.take(notice, rules.now, flap_count=rules.flap_count, flap_window=rules.flap_window)
+        if event.action == "once":
             self._announce_once(notice)
-            if severity not in _UNREMARKABLE:
+            if notice.severity not in _UNREMARKABLE:
                 self._store.note_once(reported_once(notice))
                 self._note_recent(notice)
         if event.stem in _MOVING:
@@ -184,24 +199,24 @@ class Events:
 
     def _note_recent(self, notice: Notice) -> None:
         serial = notice.subject.serial
-        self.recent[serial] = (*self.recent.pop(serial, ()), notice.stem)[-_RECENT_EACH:]
+        self.recent[serial] = (*self.recent.pop(serial, ()), notice.event.stem)[-_RECENT_EACH:]
         if len(self.recent) > _RECENT:
             del self.recent[next(iter(self.recent))]
 
     def _is_repeat(self, event_id: str) -> bool:
-        """Kafka may give a record twice."""
-        if event_id in self._ids:
+        """Kafka may give a record twice; an alarm knows that by its stamp."""
+        if event_id in self._ids or event_id in self._older_ids:
             return True
         if event_id:
-            self._ids[event_id] = None
-        if len(self._ids) > _REMEMBERED_IDS:
-            self._ids.popitem(last=False)
+            self._ids.add(event_id)
+            if len(self._ids) >= _REMEMBERED_IDS:
+                self._ids, self._older_ids = set(), self._ids
         return False
 
     def _apply(self, changes: list[Transition]) -> None:
         for change in changes:
             self._store.note(change)
-            if change.told:
+            if change.what != "changed":  # a flapping alarm changes in silence
                 self._announce(change)
 
     def _announce(self, change: Transition) -> None:

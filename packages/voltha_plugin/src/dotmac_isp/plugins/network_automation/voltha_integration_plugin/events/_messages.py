@@ -13,7 +13,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from voltha_protos import events_pb2
 
-__all__ = ["KpiSlice", "MalformedEventError", "Stamp", "VolthaEvent", "decode"]
+__all__ = ["KpiSlice", "MalformedEventError", "Stamp", "VolthaEvent", "decode", "plain"]
 
 #: Raised in whole seconds, then reported in nanoseconds: by this the events of one alarm are put in order.
 Stamp = tuple[int, int]
@@ -31,14 +31,18 @@ class MalformedEventError(ValueError):
     """A record that is no event of VOLTHA's. It is counted and left out; the next one may be fine."""
 
 
-class VolthaEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A device event or RPC event. `stem` is its name without `_RAISE_EVENT` or `_CLEAR_EVENT`."""
+class VolthaEvent(msgspec.Struct, frozen=True, gc=False):
+    """A device event or RPC event. `stem` is its name without `_RAISE_EVENT` or `_CLEAR_EVENT`, `reporter` the adapter's view (`olt`, `onu`).
+
+    `context` may be the record's own map: a copy of it takes as long as all the rest, and most events are asked for two or three of its names.
+    """
 
     id: str
     stem: str
     action: Action
     resource_id: str
     stamp: Stamp
+    reporter: str = "olt"
     category: str = ""
     description: str = ""
     context: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -88,7 +92,7 @@ def _device_event(event: Any) -> VolthaEvent:
     if not name:
         raise MalformedEventError("a device event without a name")
     stem, action = _split(name)
-    return _event(event.header, stem, action, body, _plain(body.context))
+    return _event(event.header, stem, action, body, body.context)
 
 
 def _rpc_event(event: Any) -> VolthaEvent:
@@ -97,32 +101,27 @@ def _rpc_event(event: Any) -> VolthaEvent:
     return _event(event.header, "RPC_ERROR", "once", body, {key: value for key, value in context.items() if value})
 
 
-def _plain(context: Any) -> dict[str, str]:
-    # A quarter of what dict() takes for such a map, and this is done for every event.
-    return {key: context[key] for key in context}
+def plain(context: Mapping[str, str]) -> dict[str, str]:
+    """A copy that outlives the record."""
+    return {key: context[key] for key in context}  # a quarter of what dict() takes for a record's map
 
 
-def _event(header: Any, stem: str, action: Action, body: Any, context: dict[str, str]) -> VolthaEvent:
-    first = header.raised_ts
-    reported = _nanoseconds(header.reported_ts) or _nanoseconds(first)
-    raised = first.seconds or reported // 1_000_000_000
+def _event(header: Any, stem: str, action: Action, body: Any, context: Mapping[str, str]) -> VolthaEvent:
+    first, last = header.raised_ts, header.reported_ts
+    raised: int = first.seconds
+    reported: int = last.seconds * 1_000_000_000 + last.nanos or raised * 1_000_000_000 + first.nanos
     category = header.category
-    known = 0 <= category < len(_CATEGORIES)
     return VolthaEvent(
-        id=header.id,
-        stem=stem,
-        action=action,
-        resource_id=body.resource_id,
-        stamp=(raised, reported),
-        category=_CATEGORIES[category] if known else str(category),
-        description=body.description,
-        context=context,
+        header.id,
+        stem,
+        action,
+        body.resource_id,
+        (raised or reported // 1_000_000_000, reported),
+        "onu" if "onu-serial-number" in context else "olt",
+        _CATEGORIES[category] if 0 <= category < len(_CATEGORIES) else str(category),
+        body.description,
+        context,
     )
-
-
-def _nanoseconds(stamp: Any) -> int:
-    nanoseconds: int = stamp.seconds * 1_000_000_000 + stamp.nanos
-    return nanoseconds
 
 
 @lru_cache(maxsize=1024)
@@ -144,6 +143,6 @@ def _kpi_slice(item: Any) -> KpiSlice:
         device_id=meta.device_id or meta.logical_device_id,
         serial=meta.serial_no,
         at=meta.ts,
-        context=_plain(meta.context),
+        context=plain(meta.context),
         metrics={name: item.metrics[name] for name in item.metrics},
     )

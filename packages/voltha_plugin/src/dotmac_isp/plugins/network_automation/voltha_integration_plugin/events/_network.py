@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from .._device import DeviceView
+    from ._notice import Subject
 
 __all__ = ["Network"]
-
-T = TypeVar("T")
 
 
 class Network:
@@ -25,15 +24,8 @@ class Network:
         self._by_place: Final = {
             (device.parent_id, device.pon, device.onu_id): device for device in self.devices if not device.is_olt
         }
-
-        self._known: Final[dict[str, Any]] = {}
-
-    def remember(self, device: DeviceView, make: Callable[[DeviceView, Network], T]) -> T:
-        """What was made of a device before, for as long as this list of devices holds."""
-        found: T | None = self._known.get(device.id)
-        if found is None:
-            found = self._known[device.id] = make(device, self)
-        return found
+        #: What events of an ONU were about before, by its serial number.
+        self.subjects: Final[dict[str, Subject]] = {}
 
     def find(self, name: str) -> DeviceView | None:
         """The device with this id or serial number; an id wins."""

@@ -5,20 +5,20 @@ The OLT adapter speaks of an ONU by OLT id, PON and number, the ONU adapter by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ._messages import Action, Stamp
+from ._messages import VolthaEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .._device import DeviceView
-    from ._messages import VolthaEvent
     from ._network import Network
 
-__all__ = ["Notice", "Subject", "is_listed", "normalise", "port_of", "subject_of"]
+__all__ = ["Notice", "Subject", "is_listed", "known_subject", "port_of", "subject_of"]
 
 _PON_FIRST: Final = 0x20000000  # the port number of PON 0 (section 1.1)
 _NNI_FIRST: Final = 0x100000  # the number by which alarms call NNI 0 (recording 07)
@@ -42,44 +42,23 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return f"onu/{self.serial}" if self.serial else f"olt/{self.olt_id}/{self.port}/{self.onu_id}"
         return f"olt/{self.olt_id}/{self.port}"
 
+    @cached_property
+    def place(self) -> str:
+        """The port of an OLT that it is at; what happens there together is stored together."""
+        return f"{self.olt_id or '-'}/{self.port or '-'}"
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A normalised event. `key` names the alarm; `reporter` is the adapter's view (`olt`, `onu`)."""
 
-    event_id: str
-    stem: str
-    action: Action
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """A normalised event: what it says, of which device, how bad that is."""
+
+    event: VolthaEvent
     subject: Subject
     severity: str
-    stamp: Stamp
-    reporter: str
-    category: str = ""
-    description: str = ""
-    context: Mapping[str, str] = msgspec.field(default_factory=dict)
-
-    @cached_property
-    def key(self) -> str:
-        return f"{self.stem}/{self.subject.key}"
 
     @property
-    def at(self) -> float:
-        return self.stamp[1] / 1e9
-
-
-def normalise(event: VolthaEvent, network: Network, severity: str, subject: Subject | None = None) -> Notice:
-    """The notice of an event, with what the network knows of its device filled in (`subject`: that was looked up already)."""
-    return Notice(
-        event_id=event.id,
-        stem=event.stem,
-        action=event.action,
-        subject=subject or subject_of(event, network),
-        severity=severity,
-        stamp=event.stamp,
-        reporter="onu" if "onu-serial-number" in event.context else "olt",
-        category=event.category,
-        description=event.description,
-        context=event.context,
-    )
+    def key(self) -> str:
+        """The name of the alarm, which stays the same from raise to clear."""
+        return f"{self.event.stem}/{self.subject.key}"
 
 
 def is_listed(subject: Subject, network: Network) -> bool:
@@ -87,14 +66,28 @@ def is_listed(subject: Subject, network: Network) -> bool:
     return network.find(subject.device_id) is not None
 
 
+def known_subject(event: VolthaEvent, network: Network) -> Subject | None:
+    """What an event is about, if earlier events were about the same listed ONU: the short way that nearly all of them go."""
+    return network.subjects.get(_serial(event)) if _is_about_onu(event) else None
+
+
 def subject_of(event: VolthaEvent, network: Network) -> Subject:
     """What an event is about, by the names that stay."""
     if _is_about_onu(event):
-        onu = _listed_onu(event, network)
-        return _unlisted_onu(event, network) if onu is None else network.remember(onu, _of_onu)
+        return network.subjects.get(_serial(event)) or _of_unknown_onu(event, network)
     olt = network.olt(event.resource_id)
     olt_id = olt.id if olt else event.resource_id
     return Subject(olt_id=olt_id, olt_serial=olt.serial if olt else "", device_id=olt_id, port=port_of(event.context))
+
+
+def _of_unknown_onu(event: VolthaEvent, network: Network) -> Subject:
+    onu = _listed_onu(event, network)
+    if onu is None:
+        return _unlisted_onu(event, network)
+    subject = network.subjects.get(onu.serial) or _of_onu(onu, network)
+    if onu.serial:
+        network.subjects[onu.serial] = subject
+    return subject
 
 
 def _of_onu(onu: DeviceView, network: Network) -> Subject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ._messages import VolthaEvent
 from ._notice import Notice, Subject
 
 if TYPE_CHECKING:
@@ -38,31 +39,15 @@ def polled_notices(
             if not holds(device):
                 continue
             stem = f"{device.kind.upper()}_{name}"
-            notice = Notice(
-                event_id="",
-                stem=stem,
-                action="raise",
-                subject=_subject(device, olts.get(device.parent_id)),
-                severity=severity(stem),
-                stamp=stamp,
-                reporter="poll",
-                category="communication",
-                description=device.state,
-            )
+            event = VolthaEvent("", stem, "raise", device.id, stamp, "poll", "communication", device.state)
+            notice = Notice(event, _subject(device, olts.get(device.parent_id)), severity(stem))
             still.add(notice.key)
             if notice.key not in raised:
                 yield notice
     for key, alarm in raised.items():
         if key not in still:
-            yield Notice(
-                event_id="",
-                stem=alarm.name,
-                action="clear",
-                subject=alarm.subject,
-                severity=alarm.severity,
-                stamp=stamp,
-                reporter="poll",
-            )
+            event = VolthaEvent("", alarm.name, "clear", alarm.subject.device_id, stamp, "poll")
+            yield Notice(event, alarm.subject, alarm.severity)
 
 
 def _subject(device: DeviceView, olt: DeviceView | None) -> Subject:
