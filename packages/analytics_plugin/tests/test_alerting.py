@@ -278,6 +278,27 @@ async def test_a_rule_is_tried_on_the_past(running: Collector) -> None:
     assert told["episodes"] <= 2
 
 
+async def test_a_rule_in_sql_is_tried_on_the_past_as_if_its_clock_stood_there(running: Collector) -> None:
+    tenant = Tenant(running, "tenant_a")
+    start = time.time() // 60 * 60 - 7200
+    await tenant.track(
+        *({"event_name": "cut", "timestamp": start + 1800 + n} for n in range(20)),
+        *({"event_name": "cut", "timestamp": start + 5400 + n} for n in range(20)),
+    )
+    for clock in ("now()", "now64(3)", "now('Europe/Berlin')", "toDateTime(current_timestamp())"):
+        # Without an upper bound: what came later must not be seen.
+        sql = (
+            f"SELECT count() AS value FROM events WHERE event_name = 'cut' AND timestamp > {clock} - INTERVAL 5 MINUTE"
+        )
+        rule = {"name": "Cuts", "kind": "sql", "sql": sql, "threshold": 10}
+        told = await tenant.call("POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "step": "1m"})
+        assert (told["episodes"], told["evaluations"]) == (2, 121), clock
+        assert [one["state"] for one in told["changes"]] == ["firing", "ok"] * 2
+        assert abs(told["changes"][0]["at"] - start - 1800) <= 120
+    longer = await tenant.call("POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "step": "1s"})
+    assert longer["evaluations"] <= 301
+
+
 async def test_messages_do_not_go_to_the_collectors_own_machine_unless_the_operator_says_so(
     engine: None, tmp_path: Path, receiver: Receiver
 ) -> None:

@@ -126,15 +126,20 @@ def _names(queries: Sequence[Query], values: dict[str, Any]) -> list[str]:
     return ["event_name IN {names:Array(String)}"]
 
 
-async def measure(rules: Mapping[str, tuple[AlertRule, float]], questions: Questions) -> dict[str, Found]:
-    """Evaluate rules, each at its moment; the outcomes by the rules' keys and, in them, by labels."""
+async def measure(
+    rules: Mapping[str, tuple[AlertRule, float]], questions: Questions, *, past: bool = False
+) -> dict[str, Found]:
+    """Evaluate rules, each at its moment; the outcomes by the rules' keys and, in them, by labels.
+
+    :param past: the moments are past, which matters to SQL: it asks the clock itself.
+    """
     wanted = {key: numbers(rule, now) for key, (rule, now) in rules.items()}
     found: dict[str, Found] = {}
     flat: dict[bool, list[_Item]] = {True: [], False: []}
     for key, parts in wanted.items():
         rule, now = rules[key]
         if not parts:
-            found[key] = await _on_its_own(rule, now, questions)
+            found[key] = await _on_its_own(rule, now, questions, past=past)
         elif next(iter(parts.values())).group_by:
             found[key] = await _grouped(rule, parts, questions)
         else:
@@ -274,11 +279,11 @@ def _failed(reason: str) -> Found:
     return {"": ({}, Outcome(breached=None, error=reason[:400]))}
 
 
-async def _on_its_own(rule: AlertRule, now: float, questions: Questions) -> Found:
+async def _on_its_own(rule: AlertRule, now: float, questions: Questions, *, past: bool) -> Found:
     try:
         if rule.kind == "funnel":
             return {"": ({}, outcome(rule, {"value": await _funnel(rule, now, questions)}, {}))}
-        return await _sql(rule, questions)
+        return await _sql(rule, questions, now if past else None)
     except (StoreRefusedError, StoreUnavailableError, EventError, RuntimeError) as error:
         return _failed(str(error))
 
@@ -294,9 +299,9 @@ async def _funnel(rule: AlertRule, now: float, questions: Questions) -> float | 
     return 100 * people[step - 1] / whole if whole else None
 
 
-async def _sql(rule: AlertRule, questions: Questions) -> Found:
+async def _sql(rule: AlertRule, questions: Questions, at: float | None) -> Found:
     """The column `value` (or the last) of each row is the number; the others are labels."""
-    answer = await questions.free(free_sql(rule.more["sql"], rule.more.get("parameters"), questions.tenant))
+    answer = await questions.free(free_sql(rule.more["sql"], rule.more.get("parameters"), questions.tenant, at=at))
     name = "value" if "value" in answer.columns else answer.columns[-1]
     found: Found = {}
     for row in answer.rows[:_MOST_GROUPS]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..._plain import EventError, as_mapping, plain
 from ...store import EVENT_COLUMNS, EVENTS, PER_MINUTE
 from ._functions import FUNCTIONS, NODES, WORDS_BEFORE_BRACKETS
+from ._past import AT, MOMENT, stop_clocks
 from ._query import Sql
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _TABLES: Final = {
     EVENTS: tuple(name for name in EVENT_COLUMNS if name != "tenant_id"),
     PER_MINUTE: ("minute", "category", "event_name", "events"),
 }
+_TIMES: Final = {EVENTS: "timestamp", PER_MINUTE: "minute"}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _KINDS: Final = re.compile(
     r"(?:String|U?Int(?:8|16|32|64)|Float(?:32|64)|Date|DateTime(?:64(?:\(\d\))?)?|Bool|"
@@ -55,8 +57,11 @@ def _sqlglot() -> ModuleType:
     return sqlglot
 
 
-def free_sql(text: object, parameters: object, tenant: str) -> Sql:
-    """The statement that may be asked for the tenant. Raises `EventError` for what is not allowed, `SqlMissingError`."""
+def free_sql(text: object, parameters: object, tenant: str, *, at: float | None = None) -> Sql:
+    """The statement that may be asked for the tenant. Raises `EventError` for what is not allowed, `SqlMissingError`.
+
+    :param at: answer as at this moment (Unix time): for its clocks it is now, and later events are not there.
+    """
     if not isinstance(text, str) or not text.strip():
         raise EventError("sql", text, "a SELECT over events or events_per_minute")
     if len(text) > _MOST_SQL:
@@ -66,10 +71,13 @@ def free_sql(text: object, parameters: object, tenant: str) -> Sql:
     statement = _parsed(str(plain(text, "sql")))
     _allowed(statement)
     _placeholders(statement, values)
-    _scoped(statement)
+    if at is not None:
+        stop_clocks(statement)
+    _scoped(statement, past=at is not None)
     written = statement.sql(dialect="clickhouse", comments=False)
     _written_well(written)
-    return Sql(f"SELECT * FROM ({written}) LIMIT {_MOST_ROWS}", {**values, _TENANT: tenant})  # noqa: S608 - checked
+    moment = {} if at is None else {AT: int(at * 1000)}
+    return Sql(f"SELECT * FROM ({written}) LIMIT {_MOST_ROWS}", {**values, **moment, _TENANT: tenant})  # noqa: S608 - checked
 
 
 def _shallow(text: str) -> None:
@@ -88,7 +96,7 @@ def _shallow(text: str) -> None:
 def _values(parameters: object) -> dict[str, Any]:
     found = {str(name): plain(value, f"parameters.{name}") for name, value in as_mapping(parameters or {}).items()}
     for name in found:
-        if not _NAME.fullmatch(name) or name == _TENANT:
+        if not _NAME.fullmatch(name) or name in {_TENANT, AT}:
             raise EventError("parameters", name, "names of letters, digits and _")
     return found
 
@@ -128,7 +136,7 @@ def _is_function(node: exp.Expr) -> bool:
     return isinstance(node, exp.Func)
 
 
-def _scoped(statement: exp.Expression) -> None:
+def _scoped(statement: exp.Expression, *, past: bool) -> None:
     """Every table becomes the tenant's part of it; what is no table of ours and no name of WITH is refused."""
     from sqlglot import exp  # noqa: PLC0415
 
@@ -143,18 +151,19 @@ def _scoped(statement: exp.Expression) -> None:
             continue
         if not plain_name or table.name not in _TABLES:
             raise EventError("sql", table.sql(dialect="clickhouse"), "one of the tables " + ", ".join(_TABLES))
-        _replace(table)
+        _replace(table, past=past)
     for found in statement.find_all(exp.In):
         if found.args.get("field") is not None:
             raise EventError("sql", found.sql(dialect="clickhouse"), "IN with values or a SELECT in brackets")
 
 
-def _replace(table: exp.Table) -> None:
+def _replace(table: exp.Table, *, past: bool) -> None:
     from sqlglot import exp  # noqa: PLC0415
 
     columns = ", ".join(_TABLES[table.name])
+    earlier = f" AND {_TIMES[table.name]} <= {MOMENT}" if past else ""
     own = _sqlglot().parse_one(
-        f"SELECT {columns} FROM {table.name} WHERE tenant_id = {{{_TENANT}: String}}",  # noqa: S608 - bound
+        f"SELECT {columns} FROM {table.name} WHERE tenant_id = {{{_TENANT}: String}}{earlier}",  # noqa: S608 - bound
         dialect="clickhouse",
     )
     alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
