@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dotmac_isp.plugins.core import PluginState
-from dotmac_isp.plugins.core.errors import ReloadError
+from dotmac_isp.plugins.core.errors import DiscoveryError, ReloadError
 
 if TYPE_CHECKING:
     from dotmac_isp.plugins.core import PluginManager
@@ -114,3 +115,25 @@ async def test_a_restart_runs_what_is_installed_and_says_so(jails: PluginManager
     status = await jails.restart_plugin("one", tenant_id="t")
     assert status.version == "2.0"
     assert await jails.get("one", tenant_id="t").version() == "2.0"
+
+
+async def test_what_is_uninstalled_finishes_the_calls_in_flight_before_it_goes(
+    jails: PluginManager, jailed: Any, vendor: Any
+) -> None:
+    jailed(
+        "one",
+        "async def work(self, number):\n    await asyncio.sleep(0.3)\n    return number",
+        module="import asyncio\n",
+    )
+    await jails.start_plugin("one", tenant_id="t")
+    handle = jails.get("one", tenant_id="t")
+    calls = [asyncio.create_task(handle.work(number)) for number in range(20)]
+    await asyncio.sleep(0.05)  # they are there
+    for name in ("vendor_one-1.0.dist-info", "vendor_one"):
+        shutil.rmtree(vendor.site / name)
+    (change,) = await jails.follow_installs()
+    assert (change.what, change.plugin_id) == ("removed", "one")
+    assert "its instance was drained" in change.detail
+    assert await asyncio.gather(*calls) == list(range(20))
+    with pytest.raises(DiscoveryError):
+        await jails.get("one", tenant_id="t").work(1)

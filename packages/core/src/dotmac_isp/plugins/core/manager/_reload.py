@@ -192,7 +192,8 @@ class ReloadOperations(TenantOperations):
             await self.unload(plugin_id, tenant_id=one.ref.tenant_id)
         for plugin in [*([was] if was is not None else []), *(one.plugin for one in instances)]:
             forget_modules(plugin)
-        count = f"{len(instances)} instances were drained and unloaded" if instances else "it was not loaded"
+        who = "its instance was" if len(instances) == 1 else f"its {len(instances)} instances were"
+        count = f"{who} drained and unloaded" if instances else "it was not loaded"
         return [InstallChange(what="removed", plugin_id=plugin_id, detail=f"it is not installed any more; {count}")]
 
     async def _follow_upgrade(self, plugin_id: str, why: str) -> list[InstallChange]:
