@@ -39,8 +39,9 @@ IN_PROCESS = """
 import json, sys, time
 from chdb.state.sqlitelike import Connection
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import EVENT_COLUMNS, Layout
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.store._child import OPTIONS
 from benchmarks._analytics_events import rows
-connection = Connection(sys.argv[1])
+connection = Connection(f"{sys.argv[1]}?{OPTIONS}")
 layout = Layout()
 for statement in layout.statements():
     connection.query(statement)

@@ -33,7 +33,7 @@ from .._parent import when_parent_is_gone
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["main"]
+__all__ = ["OPTIONS", "main"]
 
 T = TypeVar("T")
 
@@ -71,6 +71,8 @@ _INSERT_IN_BODY: Final = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\
 _SETTINGS: Final = re.compile(r"\bSETTINGS\s+\w+\s*=[^'()]*(?:'[^']*'[^'()]*)*$", re.IGNORECASE)
 _ERROR: Final = re.compile(r"Code: (\d+)\.")
 _CONNECTIONS: Final = 4
+#: A deletion touches every part of a month. With the usual pool of two it waits, part by part, for tasks that sleep up to a second.
+OPTIONS: Final = "background_pool_size=8"
 _MAX_BODY: Final = 256 * 1024 * 1024
 _LAST_QUERIES: Final = 10.0
 _PREDECESSOR_SECONDS: Final = 30.0
@@ -82,7 +84,7 @@ class Engine:
     def __init__(self, path: str) -> None:
         from chdb.state.sqlitelike import Connection  # noqa: PLC0415 - half a gigabyte; only ever here
 
-        self._connections: list[Any] = [Connection(path) for _ in range(_CONNECTIONS)]
+        self._connections: list[Any] = [Connection(f"{path}?{OPTIONS}") for _ in range(_CONNECTIONS)]
         self._free: SimpleQueue[Any] = SimpleQueue()
         for connection in self._connections:
             self._free.put(connection)
