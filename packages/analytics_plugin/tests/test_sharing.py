@@ -97,6 +97,14 @@ async def test_what_is_set_at_one_collector_holds_at_the_other(
         assert (await at_b("GET", "/v1/rules"))[1]["privacy"]["drop"] == ["secret"]
         status, told = await at_b("POST", "/v1/events", [{"event_name": "sale", "properties": {"secret": "x"}}])
         assert (status, told["accepted"]) == (202, 0), told
+        assert (await at_a("POST", "/v1/schemas", {"event_name": "sale", "mode": "quarantine"}))[0] == 201
+        await until(lambda: b.schemas.list("t")[0].mode == "quarantine")
+        assert (await at_b("POST", "/v1/events", [{"event_name": "sale", "event_id": "e1"}]))[0] == 202
+        await until(lambda: a.quarantine.list("t"))
+        mend = {"event_ids": ["e1"], "changes": {"set": {"price": 3}}}
+        status, told = await at_a("POST", "/v1/quarantine/replay", mend)
+        assert (status, told["replayed"]) == (200, 1), told
+        await until(lambda: not b.quarantine.list("t"))
         status, link = await at_b("POST", f"/v1/dashboards/{made['id']}/shares", {})
         assert status == 201, link
         await until(lambda: a.dashboards.shares("t"))
@@ -251,12 +259,14 @@ async def test_a_customer_that_is_deleted_at_one_collector_is_gone_from_the_disk
         assert counted.rows[0][0] == 2
         assert "anna-7" not in _disk(tmp_path / "b")
         assert "anna-7" not in _disk(tmp_path / "a")
-        assert "anna-7" not in str((await a.store.query("SELECT value FROM collector_documents FINAL")).rows)
+        assert "anna-7" not in str((await a.store.query("SELECT value FROM collector_documents")).rows)
+        for folder in (tmp_path / "a", tmp_path / "b"):
+            await until(lambda folder=folder: "anna-7" not in _disk(folder, "*.sqlite*"))
 
 
-def _disk(folder: Path) -> str:
+def _disk(folder: Path, *patterns: str) -> str:
     found = []
-    for path in [*folder.glob("spool/*"), *folder.glob("kept/*")]:
+    for path in [one for pattern in patterns or ("spool/*", "kept/*") for one in folder.glob(pattern)]:
         data = path.read_bytes()
         found.append(data.decode(errors="replace"))
     return "".join(found)

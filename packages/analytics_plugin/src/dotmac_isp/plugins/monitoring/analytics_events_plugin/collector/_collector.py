@@ -103,7 +103,7 @@ class Collector:
             self.meta, self.store, self.sharing, delivery=self.delivery, drawing=self.drawing, cache=folder / "cache"
         )
         self.schemas = Schemas(self.meta)
-        self.quarantine = Quarantine(folder / "quarantine.sqlite")
+        self.quarantine = Quarantine(folder / "quarantine.sqlite", shared=self.meta if self.store.shared else None)
         self.rules = RuleBook(self.meta, max_age_days=config.max_age_days)
         self.retention = Retention(self.rules, self.store, self.kept, self.sharing)
         self.deletions = Deletions(
@@ -124,6 +124,7 @@ class Collector:
             "key": self.meta.keys.heard,
             "rules": self.rules.heard,
             "schema": self.schemas.heard,
+            "quarantine": self.quarantine.heard,
             "dashboard": self.dashboards.heard,
             "share": self.dashboards.heard_link,
             "report_schedule": self.schedules.heard,

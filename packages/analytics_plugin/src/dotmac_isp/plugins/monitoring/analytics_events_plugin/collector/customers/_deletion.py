@@ -154,6 +154,9 @@ class Deletions:
                 deletion = msgspec.convert(value, Deletion)
                 if deletion.state != "done":
                     await self._carry_on(tenant, deletion)
+            # The names of those whose deletion is done: from the disk as well.
+            await asyncio.to_thread(self._meta.forget_former)
+            await asyncio.to_thread(self._quarantine.forget_former)
 
     def heard(self, _: Change) -> None:
         """Another collector was asked to delete, or has cleared its disk."""
@@ -216,6 +219,7 @@ class Deletions:
         self._keep(tenant, done)
         for one in (*others, self._sharing.me):
             self._meta.delete(_CLEARED, tenant, f"{deletion.deletion_id}:{one}")
+        await self._sharing.forget_former()
 
     def _is_cleared(self, tenant: str, deletion: Deletion, collector: str) -> bool:
         return self._meta.get(_CLEARED, tenant, f"{deletion.deletion_id}:{collector}") is not None

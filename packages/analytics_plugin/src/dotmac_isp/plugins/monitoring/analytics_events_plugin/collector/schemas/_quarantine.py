@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ..sharing import Change, Documents
+
 __all__ = ["Held", "Quarantine", "mended"]
 
 _MOST: Final = 100_000
+_KIND: Final = "quarantine"
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +37,15 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Quarantine:
     """A SQLite database; calls may come from any thread. What `put` returned is on disk."""
 
-    def __init__(self, path: Path, *, most: int = _MOST) -> None:
+    def __init__(self, path: Path, *, most: int = _MOST, shared: Documents | None = None) -> None:
+        """:param shared: other collectors before the same server are to list and replay them as well."""
         self._most = most
+        self._shared = shared
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # what is gone is not left in the file, either
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS held (tenant TEXT, event_id TEXT, event_name TEXT, at REAL, value BLOB, "
             "PRIMARY KEY (tenant, event_id))"
@@ -57,7 +63,22 @@ class Quarantine:
                 [(tenant, one.event_id, one.event_name, time.time(), _value(one, why)) for one, why in events],
             )
             self._db.execute("COMMIT")
+        if self._shared is not None:
+            told = {one.event_id: _Value(one, list(why)) for one, why in events}
+            self._shared.put_many(_KIND, tenant, told)
         return True
+
+    def heard(self, change: Change) -> None:
+        """Another collector put an event aside, or one waits no more."""
+        if change.gone:
+            self._drop(change.tenant, [change.id])
+            return
+        value = msgspec.json.decode(change.value, type=_Value)
+        with self._lock:
+            self._db.execute(
+                "INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?)",
+                (change.tenant, change.id, value.event.event_name, change.version / 1e6, msgspec.json.encode(value)),
+            )
 
     def list(self, tenant: str, *, event_name: str = "", event_ids: Sequence[str] = (), limit: int = 100) -> list[Held]:
         """The oldest first."""
@@ -73,6 +94,12 @@ class Quarantine:
 
     def drop(self, tenant: str, event_ids: Sequence[str]) -> None:
         """These wait no more."""
+        self._drop(tenant, event_ids)
+        if self._shared is not None:
+            for event_id in event_ids:
+                self._shared.delete(_KIND, tenant, event_id)
+
+    def _drop(self, tenant: str, event_ids: Sequence[str]) -> None:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
@@ -92,6 +119,11 @@ class Quarantine:
     def drop_people(self, tenant: str, names: Mapping[str, Sequence[str]]) -> None:
         """These wait no more."""
         self.drop(tenant, [one.event_id for one in self.of_people(tenant, names)])
+
+    def forget_former(self) -> None:
+        """What waits no more is gone from the disk when this returns."""
+        with self._lock:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         with self._lock:

@@ -63,6 +63,7 @@ class Documents:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # what is gone is not left in the file, either
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS documents (kind TEXT, tenant TEXT, id TEXT, value BLOB, updated REAL, "
             "PRIMARY KEY (kind, tenant, id))"
@@ -167,6 +168,10 @@ class Documents:
             if not kind.startswith(LOCAL) and (kind, tenant, key) not in left
         ]
         return self.take(lost)
+
+    def forget_former(self) -> None:
+        """What documents said before they were changed is gone from the disk when this returns."""
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         with self._lock:

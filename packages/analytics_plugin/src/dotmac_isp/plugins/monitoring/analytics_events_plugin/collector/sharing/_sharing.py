@@ -153,6 +153,12 @@ class Sharing:
             await self._insert(DOCUMENTS, [_row(one) for one in changes])
             self._meta.told(changes)
 
+    async def forget_former(self) -> None:
+        """What documents said before they were changed is gone from the server too when this returns. Raises `StoreUnavailableError`."""
+        if self._store.shared:
+            await self.tell()
+            await self._store.change(f"OPTIMIZE TABLE {DOCUMENTS}{self._store.layout.everywhere} FINAL")
+
     async def _insert(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         await self._store.insert_raw(table, lines, "JSONEachRow", uuid.uuid4().hex)
