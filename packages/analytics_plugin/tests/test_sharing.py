@@ -292,6 +292,31 @@ async def test_events_that_come_to_two_collectors_at_the_same_moment_count_once(
         assert rows.rows[0][0] == 1000
 
 
+async def test_a_rule_that_is_changed_at_a_follower_begins_anew_at_the_leader(server_url: str, tmp_path: Path) -> None:
+    async with collector(tmp_path / "a", server_url) as a:
+        await until(lambda: a.sharing.leads)
+        async with collector(tmp_path / "b", server_url) as b:
+            await b.intake.take("t", [parse_event({"event_name": "error"})])
+            alert_id = b.alerts.create("t", {"metric": "error", "threshold": 0, "window": "1h"})
+            await until(lambda: b.alerts.list("t")[0]["state"] == "firing")
+            assert b.alerts.change("t", alert_id, {"metric": "error", "threshold": 5, "window": "1h"})
+            await until(lambda: a.alerts.list("t")[0]["rule"]["threshold"] == 5)
+            await until(lambda: b.alerts.list("t")[0]["state"] == "ok")
+            assert a.alerts.list("t")[0]["last_fired_at"] == 0
+
+
+def test_what_a_collector_that_was_away_for_long_knows_alone_is_forgotten_and_can_come_again(tmp_path: Path) -> None:
+    mine = Documents(tmp_path / "d.sqlite", shared=True)
+    known = Change("rules", "t", "x", "1", 10)
+    assert mine.take([known]) == [known]
+    mine.put("rules", "t", "untold", 2)
+    (lost,) = mine.keep_only([])
+    assert (lost.id, lost.gone) == ("x", True)
+    assert [key for _, key, _ in mine.list("rules")] == ["untold"]
+    assert mine.take([known]) == [known]
+    mine.close()
+
+
 # -- who leads, as values ---------------------------------------------------------------------------------------------
 
 _PACE = Pace(1.0)

@@ -108,7 +108,9 @@ class Alerts:
             return
         fresh, before = msgspec.convert(value, _Stored), own.get(change.id)
         if before is None or before.rule != fresh.rule:
-            fresh.states = self._known_states(change)
+            # Another rule begins anew; who leads says so, the others hear it.
+            anew = before is not None and self._sharing.leads
+            fresh.states = {} if anew else self._known_states(change)
             own[change.id] = fresh
 
     def _known_states(self, change: Change) -> dict[str, AlertState]:

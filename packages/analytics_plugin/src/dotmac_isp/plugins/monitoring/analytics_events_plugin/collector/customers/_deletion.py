@@ -206,7 +206,7 @@ class Deletions:
         if not self._is_cleared(tenant, deletion, self._sharing.me):
             await self._clear(tenant, deletion, deletion.hours)
         others = self._sharing.others
-        if not all(self._is_cleared(tenant, deletion, one) for one in others):
+        if others is None or not all(self._is_cleared(tenant, deletion, one) for one in others):
             self._later()
             return
         if deletion.hours:

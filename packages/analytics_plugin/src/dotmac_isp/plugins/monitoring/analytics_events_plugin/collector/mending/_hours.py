@@ -38,6 +38,8 @@ class DoubtedHours:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        if not self._collector.store.shared:
+            return
         self._task = asyncio.create_task(self._run(), name="analytics hours in doubt")
 
     async def close(self) -> None:

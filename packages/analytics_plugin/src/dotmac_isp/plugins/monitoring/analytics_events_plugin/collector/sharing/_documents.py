@@ -79,10 +79,9 @@ class Documents:
 
     def _run_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """All or none, with one flush of the disk."""
-        with self._lock:
+        with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(sql, rows)
-            self._db.execute("COMMIT")
 
     def put(self, kind: str, tenant: str, document_id: str, value: Any) -> None:
         self.put_many(kind, tenant, {document_id: value})
@@ -149,13 +148,12 @@ class Documents:
         """Note what others changed; gives those that were news: the rest is known, or has been changed later here."""
         now = time.time()
         news = []
-        with self._lock:
+        with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             for one in changes:
                 row = (one.kind, one.tenant, one.id, one.value, now, one.version, int(one.gone))
                 if self._db.execute(_TAKE, row).fetchall():
                     news.append(one)
-            self._db.execute("COMMIT")
         return news
 
     def keep_only(self, known: Iterable[Change]) -> Sequence[Change]:
@@ -163,11 +161,13 @@ class Documents:
         left = {(one.kind, one.tenant, one.id) for one in known}
         rows = self._run("SELECT kind, tenant, id, version FROM documents WHERE waits = 0 AND gone = 0")
         lost = [
-            Change(kind, tenant, key, "null", version + 1, gone=True)
+            Change(kind, tenant, key, "null", version, gone=True)
             for kind, tenant, key, version in rows
             if not kind.startswith(LOCAL) and (kind, tenant, key) not in left
         ]
-        return self.take(lost)
+        places = [(one.kind, one.tenant, one.id) for one in lost]
+        self._run_many("DELETE FROM documents WHERE kind = ? AND tenant = ? AND id = ?", places)
+        return lost
 
     def forget_former(self) -> None:
         """What documents said before they were changed is gone from the disk when this returns."""

@@ -32,6 +32,8 @@ _OWN: Final = f"{LOCAL}collector"
 #: A replica may be behind by so much; everything is read anew now and then in any case.
 _OVERLAP_MS: Final = 60_000
 _ALL_ANEW: Final = 600.0
+#: After so long away, what the others deleted meanwhile may be forgotten by all.
+_LONG_AWAY: Final = 60 * 86400.0
 #: For so long a collector counts as one that comes back.
 _AWAY: Final = 8 * 86400.0
 _LAST_SECONDS: Final = 2.0
@@ -77,8 +79,10 @@ class Sharing:
         return not self._store.shared or time.monotonic() < self._lead_until
 
     @property
-    def others(self) -> frozenset[str]:
-        """Collectors that were there in the last days."""
+    def others(self) -> frozenset[str] | None:
+        """Collectors that were there in the last days; `None`: it is not known yet."""
+        if self._store.shared and not self._members:
+            return None
         return frozenset(one.collector for one in self._members if one.age < _AWAY) - {self.me}
 
     def start(self) -> None:
@@ -111,6 +115,8 @@ class Sharing:
                 if str(error) != self._trouble:
                     _log.warning("the other collectors are neither told nor heard for now: %s", error)
                 self._trouble = str(error)
+            except Exception:  # noqa: BLE001 - logged: it goes on, or the others would never be heard again
+                _log.exception("the other collectors were neither told nor heard this time")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.beat / 2):
                     await self._wake.wait()
@@ -169,15 +175,25 @@ class Sharing:
         changes = [Change(k, t, i, value, int(version), bool(gone)) for k, t, i, value, version, gone, _ in rows]
         news = [*self._meta.take(changes)]
         if whole:
-            news += self._meta.keep_only(changes)
+            before = self._meta.get(_OWN, "", "heard")
+            if before is not None and time.time() - before["at"] > _LONG_AWAY:
+                news += self._meta.keep_only(changes)
             self._whole_at = time.monotonic()
         self._since = max([self._since, *(int(row[-1]) - _OVERLAP_MS for row in rows)])
         for change in news:
-            if heard := self._followers.get(change.kind):
-                heard(change)
-        if not self.ready.is_set():
+            self._pass_on(change)
+        if whole:
             self._meta.put(_OWN, "", "heard", {"at": time.time()})
             self.ready.set()
+
+    def _pass_on(self, change: Change) -> None:
+        heard = self._followers.get(change.kind)
+        try:
+            if heard is not None:
+                heard(change)
+        except (msgspec.ValidationError, ValueError):
+            # A collector of another version may write what this one does not understand; the rest is to be heard all the same.
+            _log.exception("what another collector says of %s %s is not understood", change.kind, change.id)
 
     # -- the lead ----------------------------------------------------------------------------------------------------
 
