@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._collector import Collector, CollectorConfig
@@ -305,6 +305,24 @@ async def test_a_rule_that_is_changed_at_a_follower_begins_anew_at_the_leader(se
             assert a.alerts.list("t")[0]["last_fired_at"] == 0
 
 
+def test_what_was_deleted_does_not_come_back_because_another_collector_had_not_heard_of_it(tmp_path: Path) -> None:
+    leader, other = (Documents(tmp_path / f"{name}.sqlite", shared=True) for name in "lo")
+    leader.put("report_schedule", "t", "s1", {"next_at": 1})
+    other.take(leader.waiting())
+    leader.told(leader.waiting())
+    assert other.delete("report_schedule", "t", "s1")
+    leader.put("report_schedule", "t", "s1", {"next_at": 2})
+    told = [*other.waiting(), *leader.waiting()]
+    for one in (leader, other):
+        one.take(told)
+        assert one.list("report_schedule") == []
+    leader.put("report_schedule", "t", "s1", {"next_at": 3})
+    assert leader.list("report_schedule") == []
+    assert not leader.waiting()
+    leader.close()
+    other.close()
+
+
 def test_what_a_collector_that_was_away_for_long_knows_alone_is_forgotten_and_can_come_again(tmp_path: Path) -> None:
     mine = Documents(tmp_path / "d.sqlite", shared=True)
     known = Change("rules", "t", "x", "1", 10)
@@ -357,6 +375,7 @@ _steps = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(_steps)
 def test_whatever_is_changed_where_in_the_end_all_have_the_same(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str]]

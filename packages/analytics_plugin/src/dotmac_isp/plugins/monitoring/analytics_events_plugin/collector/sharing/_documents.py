@@ -19,6 +19,10 @@ __all__ = ["LOCAL", "SECRET", "Change", "Documents"]
 LOCAL: Final = "local:"
 #: A collector's secret, by its name; the first of them is what all use.
 SECRET: Final = "secret"  # noqa: S105 - the kind of a document
+#: Kinds whose names are never given twice. Deleted is deleted: a collector that has not heard of it yet and goes on with the document
+#: (notes when a report is due next, say) does not bring it back.
+_NAMED_ONCE: Final = frozenset({"alert", "alert_state", "dashboard", "report_schedule", "share", "silence"})
+_FOR_GOOD: Final = 100 * 366 * 86400 * 1_000_000
 _FORGET_GONE: Final = 30 * 86400.0
 _MOST_AT_ONCE: Final = 1000
 _ADDED: Final = {
@@ -29,7 +33,7 @@ _ADDED: Final = {
 _PUT: Final = (
     "INSERT INTO documents (kind, tenant, id, value, updated, version, waits, gone) VALUES (?, ?, ?, ?, ?, ?, 1, 0) "
     "ON CONFLICT (kind, tenant, id) DO UPDATE SET value = excluded.value, updated = excluded.updated, "
-    "version = max(excluded.version, version + 1), waits = 1, gone = 0"
+    "version = max(excluded.version, version + 1), waits = 1, gone = 0 WHERE version < ?"
 )
 _TAKE: Final = (
     "INSERT INTO documents (kind, tenant, id, value, updated, version, waits, gone) VALUES (?, ?, ?, ?, ?, ?, 0, ?) "
@@ -89,7 +93,11 @@ class Documents:
     def put_many(self, kind: str, tenant: str, values: Mapping[str, Any]) -> None:
         """Several at once, all or none, with one flush of the disk."""
         now = time.time()
-        rows = [(kind, tenant, key, msgspec.json.encode(value), now, _version(now)) for key, value in values.items()]
+        version = _version(now)
+        rows = [
+            (kind, tenant, key, msgspec.json.encode(value), now, version, version + _FOR_GOOD // 2)
+            for key, value in values.items()
+        ]
         self._run_many(_PUT, rows)
         self._changed(kind)
 
@@ -109,10 +117,11 @@ class Documents:
         if not self._shared or kind.startswith(LOCAL):
             return bool(self._run("DELETE FROM documents WHERE kind = ? AND tenant = ? AND id = ? RETURNING id", place))
         now = time.time()
+        version = _version(now) + (_FOR_GOOD if kind in _NAMED_ONCE else 0)
         rows = self._run(
             "UPDATE documents SET value = 'null', updated = ?, version = max(?, version + 1), waits = 1, gone = 1 "
             "WHERE kind = ? AND tenant = ? AND id = ? AND gone = 0 RETURNING id",
-            (now, _version(now), *place),
+            (now, version, *place),
         )
         self._changed(kind)
         return bool(rows)
