@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
+import sqlite3
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -303,6 +305,37 @@ async def test_a_rule_that_is_changed_at_a_follower_begins_anew_at_the_leader(se
             await until(lambda: a.alerts.list("t")[0]["rule"]["threshold"] == 5)
             await until(lambda: b.alerts.list("t")[0]["state"] == "ok")
             assert a.alerts.list("t")[0]["last_fired_at"] == 0
+
+
+async def test_documents_and_keys_of_a_folder_from_before_are_there_and_are_told_to_the_others(
+    server_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "keys.secret").write_bytes(b"s" * 32)
+    with contextlib.closing(sqlite3.connect(folder / "meta.sqlite", isolation_level=None)) as old:
+        old.execute(
+            "CREATE TABLE documents (kind TEXT, tenant TEXT, id TEXT, value BLOB, updated REAL, PRIMARY KEY (kind, tenant, id))"
+        )
+        old.execute("INSERT INTO documents VALUES ('rules', 't', 'rules', '{\"drop\":[\"secret\"]}', 1.0)")
+        old.execute(
+            "CREATE TABLE keys (id TEXT, tenant TEXT, hash BLOB, owner TEXT, value BLOB, PRIMARY KEY (id, tenant))"
+        )
+        hashed = hashlib.blake2b(b"old-key", key=b"s" * 32, digest_size=32).digest()
+        access = {"key_id": "k1", "tenant": "t", "name": "n", "scopes": ["read"], "created_at": 1.0}
+        old.execute("INSERT INTO keys VALUES ('k1', 't', ?, 'tenant', ?)", (hashed, json.dumps(access).encode()))
+    async with collector(tmp_path / "a", server_url) as first:  # its secret is the one that all use
+        await first.sharing.ready.wait()
+        async with collector(folder, server_url) as second:
+            assert second.rules.of("t").drop == ("secret",)
+            await until(lambda: first.rules.of("t").drop == ("secret",))
+            await until(lambda: first.meta.keys.opened_by("old-key"))
+            assert second.meta.keys.opened_by("old-key")
+            assert first.meta.secret == second.meta.secret != b"s" * 32
+            # A pseudonym that was made with the former secret is found with the name, wherever it is asked for.
+            formerly = second.rules.names_of("t", "anna")
+            assert len(formerly) == 3
+            await until(lambda: sorted(first.rules.names_of("t", "anna")) == sorted(formerly))
 
 
 def test_what_was_deleted_does_not_come_back_because_another_collector_had_not_heard_of_it(tmp_path: Path) -> None:
