@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ import msgspec
 
 from ..._plain import EventError, as_mapping, plain
 from ...events import MAX_PROPERTIES_BYTES, Event
+from .._database import opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,10 +42,7 @@ class Quarantine:
         self._most = most
         self._shared = shared
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")  # what is gone is not left in the file, either
+        self._db = opened(path)
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS held (tenant TEXT, event_id TEXT, event_name TEXT, at REAL, value BLOB, "
             "PRIMARY KEY (tenant, event_id))"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from .._database import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,10 +65,7 @@ class Documents:
         self._lock = threading.Lock()
         #: Called after every change that others are to be told, from the thread that made it.
         self.on_change: Callable[[], None] = lambda: None
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")  # what is gone is not left in the file, either
+        self._db = opened(path)
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS documents (kind TEXT, tenant TEXT, id TEXT, value BLOB, updated REAL, "
             "PRIMARY KEY (kind, tenant, id))"
@@ -75,6 +73,8 @@ class Documents:
         there = {row[1] for row in self._db.execute("PRAGMA table_info(documents)")}
         for column in _ADDED.keys() - there:
             self._db.execute(f"ALTER TABLE documents ADD COLUMN {column} {_ADDED[column]}")
+        if "version" not in there:
+            self._db.execute("UPDATE documents SET version = CAST(updated * 1000000 AS INTEGER)")
         self._run("DELETE FROM documents WHERE gone = 1 AND waits = 0 AND updated < ?", (time.time() - _FORGET_GONE,))
 
     def _run(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
