@@ -207,6 +207,28 @@ async def test_retention_and_sessions_and_distinct_counts_and_the_top(shared: An
     assert (await plugin.query({"measure": "p99.9", "field": "ms", **since}))["rows"][0]["value"] > 80_000
 
 
+async def test_the_counts_per_minute_answer_as_the_events_do_whatever_the_bounds(shared: Any) -> None:
+    plugin = await shared.started()
+    hour = (time.time() // 3600 - 5) * 3600
+    times = [0, 1, 59.999, 60, 61, 119, 120, 3599.5, 3600, 7199]
+    await plugin.track_events_batch([{"event_name": "tick", "source": "core", "timestamp": hour + at} for at in times])
+    bounds = [(0, 3600), (60, 120), (60, 61), (59.5, 60.5), (0, 7200), (7199, 7200), (-3600, 0)]
+    for first, last in bounds:
+        wanted = sum(first <= at < last for at in times)
+        for interval in ({}, {"interval": "1m"}, {"interval": "1h"}):
+            ask = {"event_name": "tick", "since": hour + first, "until": hour + last, **interval}
+            counted = (await plugin.query(ask))["rows"]
+            listed = (await plugin.query({**ask, "source": "core"}))["rows"]  # the counts know no source
+            assert sum(row["value"] for row in counted) == wanted, (first, last, interval)
+            assert counted == listed
+    assert (await plugin.query({"event_name": "tick", "since": "2020-01-01", "until": "2200-01-01"}))["rows"] == [
+        {"value": 10}
+    ]
+    assert (await plugin.query({"event_name": "tick", "since": "2200-01-01", "until": "2200-01-02"}))["rows"] == [
+        {"value": 0}
+    ]
+
+
 async def test_comparisons_narrow_a_question(shared: Any) -> None:
     plugin = await shared.started()
     await plugin.track_events_batch(
