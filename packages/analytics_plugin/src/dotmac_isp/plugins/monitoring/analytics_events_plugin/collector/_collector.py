@@ -113,7 +113,7 @@ class Collector:
             self.quarantine,
             self.kept,
             self.sharing,
-            doubted=self.hours.doubt,
+            self.hours,
         )
         self._follow()
 

@@ -21,12 +21,13 @@ from ...store import EVENTS, ROLLUPS, StoreRefusedError, StoreUnavailableError, 
 from ._person import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ...spool import Kept
     from ...store import Store
     from .._meta import Meta
     from ..intake import Writer
+    from ..mending import DoubtedHours
     from ..schemas import Quarantine
     from ..sharing import Change, Sharing
 
@@ -77,11 +78,9 @@ class Deletions:
         quarantine: Quarantine,
         kept: Kept,
         sharing: Sharing,
-        *,
-        doubted: Callable[[Iterable[tuple[str, int]]], None],
+        hours: DoubtedHours,
     ) -> None:
-        """:param doubted: told the hours (tenant, Unix time) that were put right while other collectors may have stored something."""
-        self._doubted = doubted
+        self._hours = hours
         self._meta = meta
         self._sharing = sharing
         self._store = store
@@ -206,7 +205,8 @@ class Deletions:
         if not self._is_cleared(tenant, deletion, self._sharing.me):
             await self._clear(tenant, deletion, deletion.hours)
         others = self._sharing.others
-        if others is None or not all(self._is_cleared(tenant, deletion, one) for one in others):
+        cleared = others is not None and all(self._is_cleared(tenant, deletion, one) for one in others)
+        if others is None or not cleared or not self._hours.all_looked_at(tenant):
             self._later()
             return
         if deletion.hours:
@@ -225,11 +225,12 @@ class Deletions:
         return self._meta.get(_CLEARED, tenant, f"{deletion.deletion_id}:{collector}") is not None
 
     async def _clear(self, tenant: str, deletion: Deletion, hours: Sequence[int]) -> None:
-        """The rollups agree again, and this collector's disk has nothing of the person any more."""
-        for start in range(0, len(hours), _HOURS):
-            await self.reconcile(tenant, hours[start : start + _HOURS])
+        """The rollups agree again, or are put right by the collector that leads; this one's disk has nothing of the person any more."""
         if self._store.shared:
-            self._doubted((tenant, hour) for hour in hours)
+            self._hours.doubt((tenant, hour) for hour in hours)
+        else:
+            for start in range(0, len(hours), _HOURS):
+                await self.reconcile(tenant, hours[start : start + _HOURS])
         await self._writer.clear_spool()
         await asyncio.to_thread(self._kept.scrub, _belongs_to(tenant, deletion.person))
         self._meta.put(_CLEARED, tenant, f"{deletion.deletion_id}:{self._sharing.me}", {"at": time.time()})
