@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -150,6 +151,22 @@ def charts() -> None:
     """For tests that draw charts."""
     if importlib.util.find_spec("vl_convert") is None:
         pytest.skip("vl-convert is not installed (extra 'reports')")
+
+
+@pytest.fixture
+def everything_in() -> Callable[[Path], bytes]:
+    """What all files of a folder say, while an engine makes some of them and takes others away."""
+
+    def read(folder: Path) -> bytes:
+        # os.walk passes over folders that are gone.
+        files = [folder.joinpath(place, name) for place, _, names in os.walk(folder) for name in names]
+        found = []
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):
+                found.append(path.read_bytes() if path.is_file() else b"")
+        return b"".join(found)
+
+    return read
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.rules._rule
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.events import parse_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -221,7 +221,9 @@ async def test_late_and_future_events_are_treated_as_the_rule_says(shared: Any) 
     assert "not older than 30 days" in held[0]["reasons"][0]
 
 
-async def test_private_properties_reach_neither_store_nor_quarantine_nor_disk(shared: Any, server: Any) -> None:
+async def test_private_properties_reach_neither_store_nor_quarantine_nor_disk(
+    shared: Any, server: Any, everything_in: Callable[[Path], bytes]
+) -> None:
     plugin = await shared.started(drop_properties=["pin"])
     await plugin.set_rules({"privacy": {"hash": ["email", "customer_id"], "drop": ["address.street"]}})
     schema = {"type": "object", "properties": {"ok": {"const": True}}}
@@ -236,7 +238,7 @@ async def test_private_properties_reach_neither_store_nor_quarantine_nor_disk(sh
     assert row["properties"]["email"].startswith("h-")
     held = await plugin.quarantine()
     assert len(held) == 1
-    stored = b"".join(path.read_bytes() for path in server.folder.rglob("*") if path.is_file())
+    stored = everything_in(server.folder)
     for secret in (b"ann@secret.example", b"Secret Road 1", b"customer-secret", b"9-PIN-1"):
         assert secret not in stored
     exported = await plugin.export_customer("customer-secret")
