@@ -268,7 +268,9 @@ async def test_a_rule_is_tried_on_the_past(running: Collector) -> None:
         *({"event_name": "fail", "timestamp": start + 5400 + n} for n in range(20)),
     )
     rule = {"name": "Fails", "metric": "fail", "threshold": 10, "window": "5m", "for": "1m", "keep_firing_for": "2m"}
-    told = await tenant.call("POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "step": "1m"})
+    told = await tenant.call(
+        "POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "until": start + 7200, "step": "1m"}
+    )
     assert (told["episodes"], told["evaluations"]) == (2, 121)
     assert [one["state"] for one in told["changes"]] == ["ok", *["pending", "firing", "recovering", "ok"] * 2][1:]
     assert abs(told["changes"][0]["at"] - start - 1800) <= 120
@@ -291,7 +293,9 @@ async def test_a_rule_in_sql_is_tried_on_the_past_as_if_its_clock_stood_there(ru
             f"SELECT count() AS value FROM events WHERE event_name = 'cut' AND timestamp > {clock} - INTERVAL 5 MINUTE"
         )
         rule = {"name": "Cuts", "kind": "sql", "sql": sql, "threshold": 10}
-        told = await tenant.call("POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "step": "1m"})
+        told = await tenant.call(
+            "POST", "/v1/alerts/backtest", {"rule": rule, "since": start, "until": start + 7200, "step": "1m"}
+        )
         assert (told["episodes"], told["evaluations"]) == (2, 121), clock
         assert [one["state"] for one in told["changes"]] == ["firing", "ok"] * 2
         assert abs(told["changes"][0]["at"] - start - 1800) <= 120
