@@ -15,6 +15,12 @@ from hypothesis import strategies as st
 from dotmac_isp.plugins.monitoring.analytics_events_plugin._plain import EventError
 from dotmac_isp.plugins.monitoring.analytics_events_plugin._privacy import dropped
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._collector import Collector, CollectorConfig
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.customers import parse_person
+from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.questions import (
+    Questions,
+    fits_rollup,
+    parse_query,
+)
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.rules import Rules, parse_rules
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.rules._retention import due
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.rules._rules import without_private
@@ -141,8 +147,6 @@ async def test_a_deleted_customer_is_gone_from_tables_and_rollups_and_nobody_els
     collector.quarantine.put("a", [(event, ["why"]) for event in payments("c1", 2)])
     assert await collector.settled()
     assert await rollups(collector, "a") == [100, 250, 100, 100]
-    from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.customers import parse_person
-
     person = parse_person({"customer_id": "c1"}, lambda name: collector.rules.names_of("a", name))
     deletion = await collector.deletions.delete("a", person)
     assert (deletion.state, deletion.deleted_events) == ("deleted", 60)
@@ -156,10 +160,36 @@ async def test_a_deleted_customer_is_gone_from_tables_and_rollups_and_nobody_els
     assert (again.deleted_events, again.proof) == (0, done.proof)
 
 
+async def test_groups_and_minutes_that_only_a_deleted_customer_had_are_gone_from_counts(collector: Collector) -> None:
+    left = parse_event(
+        {
+            "event_name": "left",
+            "customer_id": "c1",
+            "timestamp": (datetime.now(UTC) - timedelta(hours=9)).isoformat(),
+        }
+    )
+    await collector.intake.take("a", [left, *payments("c2", 3)])
+    assert await collector.settled()
+    until = time.time() // 60 * 60
+    asked = [
+        parse_query({"since": until - 86400, "until": until, **more}, now=until)
+        for more in ({"group_by": ["event_name"]}, {"interval": 60}, {"interval": 3600, "group_by": ["event_name"]})
+    ]
+    questions = Questions(collector.store, "a")
+    for query in asked:
+        assert fits_rollup(query)
+        assert sum(row["value"] for row in (await questions.ask(query)).rows) == 4
+    person = parse_person({"customer_id": "c1"}, lambda name: collector.rules.names_of("a", name))
+    await collector.deletions.delete("a", person)
+    await until_done(collector, "a")
+    for query in asked:
+        rows = (await questions.ask(query)).rows
+        assert sum(row["value"] for row in rows) == 3
+        assert all(row["value"] > 0 and row.get("event_name") != "left" for row in rows)
+
+
 @pytest.mark.slow
 async def test_a_deletion_that_was_cut_short_is_carried_on_by_the_next_collector(engine: None, tmp_path: Path) -> None:
-    from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.customers import parse_person
-
     config = CollectorConfig(data_dir=tmp_path / "c", port=0)
     async with Collector(config) as first:
         await first.intake.take("a", [*payments("c1", 30, 2), *payments("c2", 20)])

@@ -192,6 +192,9 @@ def build(query: Query, tenant: str) -> Sql:
     columns, groups = _columns(query, rollup)
     order = ", ".join([*(["time ASC"] if query.interval else []), *(["value DESC"] if query.group_by else [])])
     group = f" GROUP BY {', '.join(groups)}" if groups else ""
+    if rollup and groups:
+        # What was counted and then taken back, as after a deletion, is there as zero until the engine merges: such a group is gone.
+        group += " HAVING value != 0"
     return Sql(
         f"SELECT {', '.join(columns)} FROM {PER_MINUTE if rollup else EVENTS} WHERE {' AND '.join(conditions)}"  # noqa: S608
         f"{group}{f' ORDER BY {order}' if order else ''} LIMIT {query.limit}",
