@@ -186,6 +186,11 @@ async def test_groups_and_minutes_that_only_a_deleted_customer_had_are_gone_from
         rows = (await questions.ask(query)).rows
         assert sum(row["value"] for row in rows) == 3
         assert all(row["value"] > 0 and row.get("event_name") != "left" for row in rows)
+    rule = {"threshold": 100, "window": "1d", "group_by": ["event_name"]}
+    alert_id = collector.alerts.create("a", {**rule, "event_name": ["left", "payment"]})
+    status = await collector.alerts.status("a", alert_id)
+    assert status is not None
+    assert [one["labels"] for one in status["instances"]] == [{"event_name": "payment"}]
 
 
 @pytest.mark.slow

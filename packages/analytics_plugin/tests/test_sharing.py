@@ -116,6 +116,19 @@ async def test_what_is_set_at_one_collector_holds_at_the_other(
         event = parse_event({"event_name": "visit", "user_id": "u1"})
         assert a.rules.applied("t", event).event.user_id == b.rules.applied("t", event).event.user_id != "u1"
 
+        report = {
+            "report_type": "summary",
+            "schedule": "0 6 * * *",
+            "notify": ["https://hooks.example/x"],
+            "format": "json",
+        }
+        status, schedule = await at_b("POST", "/v1/reports/schedules", report)
+        assert status == 201, schedule
+        silence = await at_b("POST", "/v1/silences", {"match": {"device_id": "olt-1"}, "duration": "2h"})
+        assert silence[0] == 201, silence
+        await until(lambda: a.schedules.list("t") and a.alerts.silences("t"))
+        assert (await at_a("DELETE", f"/v1/reports/schedules/{schedule['schedule_id']}"))[0] == 200
+        await until(lambda: not b.schedules.list("t"))
         assert (await at_b("DELETE", f"/v1/dashboards/{made['id']}"))[0] == 200
         assert (await at_b("DELETE", f"/v1/keys/{made_key['key_id']}"))[0] == 200
         await until(lambda: not a.dashboards.list("t") and not a.meta.keys.opened_by(made_key["key"]))

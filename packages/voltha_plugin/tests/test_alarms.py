@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import random
 import sys
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from voltha_protos import events_pb2
 
+from dotmac_isp.plugins.core.storage import open_storage
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin import DeviceView, VolthaSettings
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._alarm_book import AlarmBook, Transition
+from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._alarm_store import AlarmStore
 from dotmac_isp.plugins.network_automation.voltha_integration_plugin.events._messages import (
     KpiSlice,
     MalformedEventError,
@@ -262,6 +265,66 @@ def test_kpi_slices_keep_device_time_and_values() -> None:
             metrics={"receive_power_dBm": -20.5},
         )
     ]
+
+
+class _SlowStorage:
+    """The real storage, whose writes are on disk a while before whoever asked for them hears of it."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        self.written = asyncio.Event()
+        self.heard = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def update(self, *arguments: Any) -> Any:
+        return await self._later(self._storage.update(*arguments))
+
+    async def put(self, *arguments: Any) -> Any:
+        return await self._later(self._storage.put(*arguments))
+
+    async def _later(self, work: Any) -> Any:
+        done = await work
+        self.written.set()
+        await self.heard.wait()
+        return done
+
+
+async def test_what_is_noted_while_the_store_writes_is_written_too_and_nothing_twice(tmp_path: Path) -> None:
+    engine = await open_storage(None, home=tmp_path)
+    storage = engine.scope("t", "voltha_integration")
+    slow: Any = _SlowStorage(storage)
+    book, store = Log(), AlarmStore(slow)
+
+    def raised(number: int) -> None:
+        context = {"intf-id": "0", "onu-id": str(number)}
+        (change,) = book.take(records.made("ONU_SIGNALS_FAIL_RAISE_EVENT", OLT, 10.0 + number, context))
+        store.note(change)
+
+    def once() -> None:
+        store.note_once(next(iter(book.book.active.values())))
+
+    raised(0)
+    async with asyncio.timeout(30):
+        flush = asyncio.create_task(store.flush(1000))
+        await slow.written.wait()
+        raised(1)
+        slow.heard.set()
+        await flush
+        await store.flush(1000)
+        slow.written.clear()
+        slow.heard.clear()
+        once()
+        flushes = [asyncio.create_task(store.flush(1000)) for _ in range(2)]
+        await slow.written.wait()
+        await asyncio.sleep(0.05)  # the second one has come as far as it can
+        slow.heard.set()
+        await asyncio.gather(*flushes)
+    kept = AlarmStore(storage)
+    assert {alarm.key for alarm in await kept.load()} == set(book.book.active)
+    assert len(await kept.history()) == 1
+    await engine.close()
 
 
 @given(st.binary(max_size=200))

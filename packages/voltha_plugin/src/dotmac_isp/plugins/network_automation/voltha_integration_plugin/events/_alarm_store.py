@@ -6,6 +6,7 @@ would cost more than all the rest.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections import defaultdict, deque
@@ -39,6 +40,8 @@ class AlarmStore:
         #: What changed of the alarms of each place (an OLT's port).
         self._active: Final[defaultdict[str, dict[str, Alarm | None]]] = defaultdict(dict)
         self._history: list[Alarm] = []
+        # Two at once would write the same entries, and take others out unwritten.
+        self._flushing: Final = asyncio.Lock()
         self._chunks: Final[deque[tuple[str, int]]] = deque()
 
     async def load(self) -> list[Alarm]:
@@ -66,7 +69,11 @@ class AlarmStore:
         self._history.append(alarm)
 
     async def flush(self, limit: int) -> None:
-        """Write what waits, and drop the oldest entries of a history longer than `limit`."""
+        """Write what waits, and drop the oldest entries of a history longer than `limit`. Changes may be noted meanwhile."""
+        async with self._flushing:
+            await self._flush(limit)
+
+    async def _flush(self, limit: int) -> None:
         while self._active:
             place, changes = self._active.popitem()
             try:

@@ -216,7 +216,7 @@ class Events:
     def _apply(self, changes: list[Transition]) -> None:
         for change in changes:
             self._store.note(change)
-            if change.what != "changed":  # a flapping alarm changes in silence
+            if change.told:
                 self._announce(change)
 
     def _announce(self, change: Transition) -> None:

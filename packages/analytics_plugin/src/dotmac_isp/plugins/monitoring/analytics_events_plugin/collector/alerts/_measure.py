@@ -93,7 +93,9 @@ def batch(queries: Sequence[Query], tenant: str) -> Sql:
     conditions = ["tenant_id = {tenant:String}", _any_span(queries, column, times), *_names(queries, values)]
     values |= {name: clock_text(at) for at, name in times.items()}
     groups = [f"g{index}" for index in range(len(queries[0].group_by))]
-    tail = f" GROUP BY {', '.join(groups)} ORDER BY v0 DESC LIMIT {_MOST_GROUPS}" if groups else ""
+    # What was counted and then taken back, as after a deletion, is no group of the rollup any more.
+    there = f" HAVING {' OR '.join(f'v{index} != 0' for index in range(len(queries)))}" if rollup else ""
+    tail = f" GROUP BY {', '.join(groups)}{there} ORDER BY v0 DESC LIMIT {_MOST_GROUPS}" if groups else ""
     table = PER_MINUTE if rollup else EVENTS
     return Sql(f"SELECT {', '.join(columns)} FROM {table} WHERE {' AND '.join(conditions)}{tail}", values)  # noqa: S608 - bound
 

@@ -88,6 +88,8 @@ class Deletions:
         self._quarantine = quarantine
         self._kept = kept
         self._wake = asyncio.Event()
+        #: Whether names of deleted people may still be in what documents said before.
+        self._names_left = True
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -153,9 +155,20 @@ class Deletions:
                 deletion = msgspec.convert(value, Deletion)
                 if deletion.state != "done":
                     await self._carry_on(tenant, deletion)
-            # The names of those whose deletion is done: from the disk as well.
-            await asyncio.to_thread(self._meta.forget_former)
-            await asyncio.to_thread(self._quarantine.forget_former)
+            await self._forget_names()
+
+    async def _forget_names(self) -> None:
+        """The names of those whose deletion is done are gone from the small databases, here and on the server, too."""
+        await asyncio.to_thread(self._meta.forget_former)
+        await asyncio.to_thread(self._quarantine.forget_former)
+        if not self._names_left:
+            return
+        try:
+            await self._sharing.forget_former()
+            self._names_left = False
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            _log.warning("what the server keeps of former documents is taken away later: %s", error)
+            self._later()
 
     def heard(self, _: Change) -> None:
         """Another collector was asked to delete, or has cleared its disk."""
@@ -219,7 +232,7 @@ class Deletions:
         self._keep(tenant, done)
         for one in (*others, self._sharing.me):
             self._meta.delete(_CLEARED, tenant, f"{deletion.deletion_id}:{one}")
-        await self._sharing.forget_former()
+        self._names_left = True
 
     def _is_cleared(self, tenant: str, deletion: Deletion, collector: str) -> bool:
         return self._meta.get(_CLEARED, tenant, f"{deletion.deletion_id}:{collector}") is not None

@@ -191,7 +191,7 @@ class Sharing:
         try:
             if heard is not None:
                 heard(change)
-        except (msgspec.ValidationError, ValueError):
+        except Exception:  # noqa: BLE001 - logged
             # A collector of another version may write what this one does not understand; the rest is to be heard all the same.
             _log.exception("what another collector says of %s %s is not understood", change.kind, change.id)
 
