@@ -22,6 +22,7 @@ def _nothing(*_: Any) -> None:
 async def _serve(data: Path) -> None:
     async with Collector(CollectorConfig(data_dir=data, port=0, database=NOWHERE)) as collector:
         collector.meta.admit("bench", "bench-key", "operator")
+        collector.sharing.ready.set()  # its server is not there, so it would wait for what other collectors know
         print(collector.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

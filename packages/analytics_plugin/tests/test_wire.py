@@ -54,20 +54,54 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@given(fields=FIELDS, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
+@given(given=st.lists(FIELDS, min_size=1, max_size=3), ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
 @settings(max_examples=400, deadline=None)
 def test_what_goes_the_quick_way_is_what_the_longer_way_makes_of_it(
-    fields: dict[str, Any], ascii_only: bool, indent: int | None
+    given: list[dict[str, Any]], ascii_only: bool, indent: int | None
 ) -> None:
-    body = json.dumps([fields], ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+    body = json.dumps(given, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+    _compare(body)
+
+
+@given(
+    times=st.lists(
+        st.sampled_from(
+            [
+                *("2026-11-25T10:00:00.000Z", "2026-11-25T10:00:00.123Z", "2026-11-25T10:00:00.123Z.456Z"),
+                *("2026-11-25T10:00:00", "2026-11-25T10:00:00Z", "2026-11-25T10:00:00.Z123", "x"),
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    properties=st.lists(
+        st.sampled_from(
+            [{}, {"a": 1}, {"a": "}"}, {"a": [[{"b": []}]] * 9}, {"a": 1e300}, {"a": "1e999"}, {"a": "{" * 20}]
+        ),
+        min_size=3,
+        max_size=3,
+    ),
+    name=st.sampled_from(["x", "x y", " x", "x\x7f", "ü"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_event_of_a_batch_hides_behind_another(
+    times: list[str], properties: list[dict[str, Any]], name: str
+) -> None:
+    sound = {"event_id": "a", "event_name": name, "event_type": "x", "category": "business", "severity": "info"}
+    events = [{**sound, "timestamp": time, "properties": one} for time, one in zip(times, properties, strict=False)]
+    _compare(json.dumps(events, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _compare(body: bytes) -> None:
     quick = wire_events(body)
     if quick is None:
         return
-    (line,) = rows(quick, "t", "2026-11-25T10:00:00.000+00:00").splitlines()
-    stored = msgspec.json.decode(line)
-    parsed = parse_event(msgspec.json.decode(body)[0], now=1795600000.0, max_age_days=3660)
-    expected = msgspec.json.decode(rows([parsed], "t", "2026-11-25T10:00:00.000+00:00"))
-    assert {"properties": {}, **stored} == {"properties": {}, **expected}
+    lines = rows(quick, "t", "2026-11-25T10:00:00.000+00:00").splitlines()
+    for line, raw in zip(lines, msgspec.json.decode(body), strict=True):
+        stored = msgspec.json.decode(line)
+        parsed = parse_event(raw, now=1795600000.0, max_age_days=3660)
+        expected = msgspec.json.decode(rows([parsed], "t", "2026-11-25T10:00:00.000+00:00"))
+        assert {"properties": {}, **stored} == {"properties": {}, **expected}
 
 
 def test_the_plugins_own_events_go_the_quick_way() -> None:

@@ -6,6 +6,7 @@ but for a host's own key, which its own collector alone knows.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
@@ -21,7 +22,7 @@ from ..._wire import HOST_OWNER
 if TYPE_CHECKING:
     import sqlite3
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..sharing import Change, Documents
 
@@ -61,7 +62,9 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Keys:
-    """A table in the collector's small database. Every request asks it, so what is revoked opens nothing from then on.
+    """A table in the collector's small database, and what was found in it since it changed last.
+
+    Every request asks, so what is revoked opens nothing from then on.
 
     :param secrets: what hashes are keyed with; keys hashed with a former one go on opening.
     """
@@ -73,6 +76,8 @@ class Keys:
         self._lock = lock
         self._documents = documents
         self.secrets = secrets
+        #: By hashes. Whatever changes the table empties it.
+        self._found: dict[tuple[bytes, ...], list[Access]] = {}
         db.execute(
             "CREATE TABLE IF NOT EXISTS keys (id TEXT, tenant TEXT, hash BLOB, owner TEXT, value BLOB, PRIMARY KEY (id, tenant))"
         )
@@ -88,21 +93,38 @@ class Keys:
 
     def dismiss(self, tenant: str, owner: str) -> None:
         """The owner's key for the tenant opens nothing any more."""
-        with self._lock:
+        with self._changing():
             self._db.execute("DELETE FROM keys WHERE tenant = ? AND owner = ? AND id = ?", (tenant, owner, owner))
         self._tell_gone(tenant, owner, owner)
 
     def opened_by(self, key: str) -> list[Access]:
         """What the key opens now, by tenant."""
-        hashes = [_hashed(key, secret) for secret in self.secrets]
+        hashes = tuple(_hashed(key, secret) for secret in self.secrets)
+        found = self._found.get(hashes)
+        if found is None:
+            found = self._looked_up(hashes)
+        now = time.time()
+        return [one for one in found if not one.expires_at or one.expires_at > now]
+
+    def _looked_up(self, hashes: tuple[bytes, ...]) -> list[Access]:
         with self._lock:
             rows = self._db.execute(
                 f"SELECT value FROM keys WHERE hash IN ({', '.join('?' * len(hashes))}) ORDER BY tenant",  # noqa: S608 - marks
                 hashes,
             ).fetchall()
-        now = time.time()
-        found = [msgspec.json.decode(row[0], type=Access) for row in rows]
-        return [one for one in found if not one.expires_at or one.expires_at > now]
+            found = [msgspec.json.decode(row[0], type=Access) for row in rows]
+            if found:  # what opens nothing is not remembered: a guesser has no end of those
+                self._found[hashes] = found
+        return found
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The table is changed inside, and asked anew afterwards."""
+        with self._lock:
+            try:
+                yield
+            finally:
+                self._found.clear()
 
     def list(self, tenant: str) -> list[Access]:
         """The tenant's keys, without the keys themselves: those are nowhere."""
@@ -137,7 +159,7 @@ class Keys:
         key = secrets.token_urlsafe(32)
         end = time.time() + max(overlap, 0.001)
         ending = msgspec.structs.replace(old, expires_at=min(end, old.expires_at or end))
-        with self._lock:
+        with self._changing():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
                 "UPDATE keys SET value = ? WHERE id = ? AND tenant = ?", (msgspec.json.encode(ending), key_id, tenant)
@@ -150,7 +172,7 @@ class Keys:
 
     def revoke(self, tenant: str, key_id: str) -> bool:
         """The key opens nothing any more. `False`: there is no such key of the tenant's own."""
-        with self._lock:
+        with self._changing():
             cursor = self._db.execute(
                 "DELETE FROM keys WHERE tenant = ? AND id = ? AND owner = 'tenant' RETURNING id", (tenant, key_id)
             )
@@ -165,7 +187,7 @@ class Keys:
         return bool(rows) and rows[0][0] == "tenant"
 
     def _put(self, access: Access, hashed: bytes, owner: str) -> None:
-        with self._lock:
+        with self._changing():
             self._insert(access, hashed, owner)
         self._tell(access.tenant, access.key_id)
 
@@ -202,7 +224,7 @@ class Keys:
 
     def heard(self, change: Change) -> None:
         """Another collector made, changed or ended a key."""
-        with self._lock:
+        with self._changing():
             if change.gone:
                 self._db.execute("DELETE FROM keys WHERE tenant = ? AND id = ?", (change.tenant, change.id))
                 return

@@ -76,15 +76,22 @@ class EventIds:
             self._day = day
         self._db.execute("SAVEPOINT tried")
         before = self._db.total_changes
-        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", [(key, day) for key in keys])
+        self._note(keys, day)
         known: set[bytes] = set()
         if self._db.total_changes - before != len(keys):
             # Seldom: some were here. Which ones, only the table without them says.
             self._db.execute("ROLLBACK TO tried")
             known = self.known(keys)
-            self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", [(k, day) for k in keys if k not in known])
+            self._note([key for key in keys if key not in known], day)
         self._db.execute("RELEASE tried")
         return known
+
+    def _note(self, keys: Sequence[bytes], day: int) -> None:
+        """Many in one statement: SQLite gives the interpreter to others once for each, and what takes turns with it waits."""
+        for start in range(0, len(keys), _MARKS):
+            part = keys[start : start + _MARKS]
+            marks = ",".join([f"(?,{day:d})"] * len(part))
+            self._db.execute(f"INSERT OR IGNORE INTO ids (hash, day) VALUES {marks}", part)  # noqa: S608 - marks and a number
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of the keys that are here."""
