@@ -45,8 +45,8 @@ class _Identity(msgspec.Struct, frozen=True):
 def rows(events: Sequence[Event | WireEvent], tenant: str, received_at: str) -> bytes:
     """The lines that the engine gets."""
     ending = b"," + msgspec.json.encode({"tenant_id": tenant, "received_at": received_at})[1:] + b"\n"
-    # No event has a line break of its own, so this is where lines end and nowhere else.
-    return _ENCODER.encode_lines(events).replace(b"}\n", ending)
+    # No event has a line break of its own, so lines end with the brace before one and nowhere else.
+    return ending.join([line[:-1] for line in _ENCODER.encode_lines(events).split(b"\n")])
 
 
 class Intake:
