@@ -78,8 +78,6 @@ async def _store() -> AsyncIterator[Store]:
 @contextlib.asynccontextmanager
 async def _collector() -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
     """In a process of its own, as a host starts it."""
-    from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
-
     with tempfile.TemporaryDirectory() as name:
         module = "dotmac_isp.plugins.monitoring.analytics_events_plugin.collector.main"
         command = (sys.executable, "-m", module, "serve", "--with-parent", "--port", "0", "--data", name)
@@ -89,9 +87,9 @@ async def _collector() -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
         assert process.stdout is not None
         assert process.stdin is not None
         port = int(json.loads(await process.stdout.readline())["port"])
-        meta = Meta(Path(name))
-        meta.admit("bench", "bench-key", "operator")
-        meta.close()
+        admitting = (sys.executable, "-m", module, "key", "--data", name, "--tenant", "bench")
+        admitted = await asyncio.create_subprocess_exec(*admitting, stdin=asyncio.subprocess.PIPE)
+        await admitted.communicate(b"bench-key\n")
         yield port, process
         process.stdin.close()
         await process.wait()

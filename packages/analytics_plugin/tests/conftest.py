@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import importlib.util
 import itertools
 import json
@@ -22,8 +23,7 @@ from aiohttp import web
 from dotmac_isp.plugins.core.errors import SecretMissingError
 from dotmac_isp.plugins.core.model import PluginInfo, Secret
 from dotmac_isp.plugins.monitoring.analytics_events_plugin import AnalyticsEventsPlugin
-from dotmac_isp.plugins.monitoring.analytics_events_plugin._wire import tenant_key
-from dotmac_isp.plugins.monitoring.analytics_events_plugin.collector._meta import Meta
+from dotmac_isp.plugins.monitoring.analytics_events_plugin._wire import ADMIN_SOCKET, short_path, tenant_key
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.service import CollectorService
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.settings import AnalyticsSettings
 from dotmac_isp.plugins.monitoring.analytics_events_plugin.store import EngineProcess, parse_connection
@@ -221,11 +221,32 @@ async def hook() -> AsyncIterator[tuple[str, asyncio.Queue[Any]]]:
     await runner.cleanup()
 
 
+class Owner:
+    """Who has the collector's data folder: lets keys in as a host does, over the socket there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / ADMIN_SOCKET
+
+    def admit(self, tenant: str, key: str, owner: str) -> None:
+        self._asked("POST", {"tenant": tenant, "key": key, "owner": owner})
+
+    def dismiss(self, tenant: str, owner: str) -> None:
+        self._asked("DELETE", {"tenant": tenant, "owner": owner})
+
+    def _asked(self, method: str, wish: dict[str, str]) -> None:
+        connection = http.client.HTTPConnection("collector")
+        with socket.socket(socket.AF_UNIX) as connection.sock, short_path(self._socket) as address:
+            connection.sock.connect(address)
+            connection.request(method, "/admin/keys", json.dumps(wish))
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+
+
 class Server(NamedTuple):
-    """A collector in a process of its own, and its memory of keys."""
+    """A collector in a process of its own, and its owner."""
 
     port: int
-    meta: Meta
+    owner: Owner
     folder: Path
 
 
@@ -240,9 +261,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[
     environment = {**os.environ, **({"ANALYTICS_DB_CONNECTION": database} if database else {})}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
-        made = Server(json.loads(process.stdout.readline())["port"], Meta(folder), folder)
-        yield made
-        made.meta.close()
+        yield Server(json.loads(process.stdout.readline())["port"], Owner(folder), folder)
 
 
 class SharedBench(Bench):
@@ -257,7 +276,7 @@ class SharedBench(Bench):
         name = None if tenant is None else f"{tenant}.{self._number}"
         plugin = self.instance(name, key, **settings)
         secret = await plugin.api.secrets.require("analytics-api-key")
-        self._server.meta.admit(tenant_key(name), secret.reveal(), "host")
+        self._server.owner.admit(tenant_key(name), secret.reveal(), "host")
         await plugin.initialize()
         await plugin.activate()
         return plugin

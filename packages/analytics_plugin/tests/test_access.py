@@ -39,7 +39,7 @@ class Tenant:
 @pytest.fixture
 async def tenant(server: Any) -> AsyncIterator[Tenant]:
     name = f"access{next(_numbers)}"
-    server.meta.admit(name, f"operator-{name}", "operator")
+    server.owner.admit(name, f"operator-{name}", "operator")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield Tenant(session, name)
 

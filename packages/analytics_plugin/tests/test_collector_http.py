@@ -33,13 +33,13 @@ async def web(server: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """A client; the keys `key-a` and `key-b` belong to two tenants that are new in each test."""
     number = next(_numbers)
     for tenant, secret in _FIXED.items():
-        server.meta.admit(tenant, secret, "operator")
-    server.meta.admit(f"a{number}", "key-a", "operator")
-    server.meta.admit(f"b{number}", "key-b", "operator")
+        server.owner.admit(tenant, secret, "operator")
+    server.owner.admit(f"a{number}", "key-a", "operator")
+    server.owner.admit(f"b{number}", "key-b", "operator")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield session
-    server.meta.dismiss(f"a{number}", "operator")
-    server.meta.dismiss(f"b{number}", "operator")
+    server.owner.dismiss(f"a{number}", "operator")
+    server.owner.dismiss(f"b{number}", "operator")
 
 
 def key(value: str) -> dict[str, str]:

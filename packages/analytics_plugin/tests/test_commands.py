@@ -20,7 +20,7 @@ pytest.importorskip("dotmac_plugins_console", reason="the console package is not
 
 @pytest.fixture
 def analytics(server: Any, tmp_path: Path) -> Callable[..., Any]:
-    server.meta.admit("commands", "command-key", "operator")
+    server.owner.admit("commands", "command-key", "operator")
     environment = {
         **os.environ,
         "DOTMAC_HOME": str(tmp_path),

@@ -24,10 +24,10 @@ _CLOUD = {"Content-Type": "application/cloudevents-batch+json"}
 async def web(server: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a new tenant, whose key is `write-key`."""
     tenant = f"forms{next(_numbers)}"
-    server.meta.admit(tenant, "write-key", "operator")
+    server.owner.admit(tenant, "write-key", "operator")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield session
-    server.meta.dismiss(tenant, "operator")
+    server.owner.dismiss(tenant, "operator")
 
 
 async def rows(web: aiohttp.ClientSession, **query: Any) -> list[dict[str, Any]]:

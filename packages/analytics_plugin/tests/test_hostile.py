@@ -106,7 +106,7 @@ def test_rules_persons_keys_and_changes_are_understood_or_refused(meta: Meta, va
 
 
 async def test_what_is_too_large_is_refused_before_it_costs_memory(server: Any) -> None:
-    server.meta.admit("hostile", "hostile-key", "operator")
+    server.owner.admit("hostile", "hostile-key", "operator")
     headers = {"X-API-Key": "hostile-key", "Content-Type": "application/json"}
     event = json.dumps([{"event_name": "x", "properties": {"text": "y" * 10_000_000}}]).encode()
     deep = b'[{"event_name": "x", "properties": {"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}]"

@@ -23,7 +23,7 @@ __all__ = ["Outbox", "claim_outbox", "left_behind"]
 _MOST: Final = 64
 _SEGMENT_BYTES: Final = 8 * 1024 * 1024
 #: A disk that flushes within this time is waited for on the event loop, seconds.
-_QUICK: Final = 0.0005
+_QUICK: Final = 0.001
 #: What came in one round becomes records of about this size.
 _RECORD_BYTES: Final = 256 * 1024
 

@@ -23,8 +23,8 @@ _Waiting = tuple[T, "asyncio.Future[R]"]
 _IDLE_SECONDS: Final = 30.0
 _MOST_THREADS: Final = 32
 _TURNS: Final = 4
-_FIRST_PAUSE: Final = 5.0
-_LAST_PAUSE: Final = 120.0
+#: How much the newest flush counts in what flushes take lately.
+_WEIGHT: Final = 0.1
 
 
 class _Flushers:
@@ -72,24 +72,19 @@ _FLUSHERS: Final = _Flushers()
 class _Pace:
     """Whether the disk is quick enough for the loop to wait for it, which saves two changes of thread.
 
-    A flush that took longer sends the next ones to a thread for a while, and for twice as long each time that it happens again.
+    By what the last flushes took, the newest counting most: after a slow one the next go to a thread until the disk is quick again.
     """
 
     def __init__(self, quick: float) -> None:
         self._quick = quick
-        self._pause = _FIRST_PAUSE
-        self._until = 0.0
-        self._slow_at = 0.0
+        self._lately = 0.0
 
-    def here(self, now: float) -> bool:
-        return self._quick > 0 and now >= self._until
+    @property
+    def here(self) -> bool:
+        return self._lately < self._quick
 
-    def took(self, seconds: float, now: float) -> None:
-        if seconds <= self._quick:
-            return
-        calm = now - self._slow_at > 10 * self._pause
-        self._pause = _FIRST_PAUSE if calm else min(self._pause * 2, _LAST_PAUSE)
-        self._slow_at, self._until = now, now + self._pause
+    def took(self, seconds: float) -> None:
+        self._lately += _WEIGHT * (seconds - self._lately)
 
 
 class GroupCommit(Generic[T, R]):
@@ -137,7 +132,7 @@ class GroupCommit(Generic[T, R]):
         taken, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         if not errands and not taken:
             self._busy = False
-        elif not errands and self._pace.here(loop.time()):
+        elif not errands and self._pace.here:
             self._done(loop, self._round(errands, taken))
         else:
             _FLUSHERS.run(lambda: self._elsewhere(loop, errands, taken))
@@ -153,8 +148,7 @@ class GroupCommit(Generic[T, R]):
         if taken:
             start = time.monotonic()
             results = _tried(lambda: self._commit([item for item, _ in taken]))
-            end = time.monotonic()
-            self._pace.took(end - start, end)
+            self._pace.took(time.monotonic() - start)
             failed = isinstance(results, BaseException)
             done += [(future, results if failed else results[index]) for index, (_, future) in enumerate(taken)]
         return done
