@@ -94,6 +94,8 @@ async def test_a_rotated_key_goes_on_for_the_overlap_and_a_revoked_one_ends_at_o
     for key in (first["key"], second["key"]):
         assert (await tenant.ask("POST", "/v1/events", EVENT, key=key))[0] == 202
     _, third, _ = await tenant.ask("POST", f"/v1/keys/{second['key_id']}/rotate")
+    assert (await tenant.ask("POST", "/v1/events", EVENT, key=third["key"]))[0] == 202
+    assert (await tenant.ask("POST", "/v1/events", EVENT, key=second["key"]))[0] == 401  # it had no overlap
     assert (await tenant.ask("DELETE", f"/v1/keys/{third['key_id']}"))[1] == {"revoked": True}
     assert (await tenant.ask("POST", "/v1/events", EVENT, key=third["key"]))[0] == 401
     assert (await tenant.ask("DELETE", f"/v1/keys/{third['key_id']}"))[0] == 404
