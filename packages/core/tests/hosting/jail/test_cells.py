@@ -295,6 +295,16 @@ def test_version_2_gets_a_leaf_for_the_host_and_controllers_for_its_children(tmp
     assert (tree.own / _cgroups.HOST_LEAF / "cgroup.procs").read_text() == str(os.getpid())
 
 
+def test_in_a_group_that_systemd_gave_away_whoever_started_the_host_moves_too(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    try:
+        os.setxattr(tree.own, "user.delegate", b"1")
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error}")
+    assert _cgroups.unified(tree.own) is not None
+    assert (tree.own / _cgroups.HOST_LEAF / "cgroup.procs").read_text() == "1"
+
+
 def test_version_2_limits_a_cell(tmp_path: Path) -> None:
     from dotmac_isp.plugins.core.hosting.jail._group import CellGroup
 

@@ -99,12 +99,16 @@ def _delegated(place: Path) -> bool:
 
 
 def _move_into_leaf(own: Path) -> None:
-    """Move this process and its descendants below *own*; strangers there stay, and with them the group stays whole."""
-    leaf = own / HOST_LEAF
+    """Move this process and its descendants below *own*; strangers there stay, and with them the group stays whole.
+
+    In a group that systemd gave us to divide nobody is a stranger: a script that started the host is moved with it.
+    """
+    leaf, all_ours = own / HOST_LEAF, _delegated(own)
     with contextlib.suppress(OSError):
         leaf.mkdir(exist_ok=True)
-        for pid in _words(own / "cgroup.procs"):
-            if _descends_from_us(int(pid)):
+    for pid in _words(own / "cgroup.procs"):
+        if all_ours or _descends_from_us(int(pid)):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 (leaf / "cgroup.procs").write_text(pid)
 
 
