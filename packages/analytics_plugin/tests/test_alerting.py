@@ -303,6 +303,22 @@ async def test_a_rule_in_sql_is_tried_on_the_past_as_if_its_clock_stood_there(ru
     assert longer["evaluations"] <= 301
 
 
+async def test_the_minute_in_which_a_past_moment_lies_counts_up_to_it(running: Collector) -> None:
+    tenant, other = Tenant(running, "tenant_a"), Tenant(running, "tenant_b")
+    start = time.time() // 60 * 60 - 3600
+    await tenant.track(*({"event_name": "cut", "timestamp": start + n} for n in range(0, 120, 5)))
+    await other.track(*({"event_name": "cut", "timestamp": start + n} for n in range(120)))
+    found = []
+    for counted in (
+        "sum(events) AS value FROM events_per_minute WHERE minute",
+        "count() AS value FROM events WHERE timestamp",
+    ):
+        rule = {"name": "Cuts", "kind": "sql", "sql": f"SELECT {counted} >= now() - INTERVAL 1 HOUR", "threshold": 0}
+        wish = {"rule": rule, "since": start, "until": start + 119, "step": "7s"}
+        found.append((await tenant.call("POST", "/v1/alerts/backtest", wish))["values"])
+    assert found[0] == found[1] == [float(seconds // 5 + 1) for seconds in range(0, 120, 7)]
+
+
 async def test_messages_do_not_go_to_the_collectors_own_machine_unless_the_operator_says_so(
     engine: None, tmp_path: Path, receiver: Receiver
 ) -> None:

@@ -33,7 +33,16 @@ _TABLES: Final = {
     EVENTS: tuple(name for name in EVENT_COLUMNS if name != "tenant_id"),
     PER_MINUTE: ("minute", "category", "event_name", "events"),
 }
-_TIMES: Final = {EVENTS: "timestamp", PER_MINUTE: "minute"}
+_OWN: Final = f"tenant_id = {{{_TENANT}: String}}"
+#: What there was of each table at a past moment; of a rollup's last minute only what its events say.
+_BEFORE: Final = {
+    EVENTS: f"SELECT {', '.join(_TABLES[EVENTS])} FROM {EVENTS} WHERE {_OWN} AND timestamp <= {MOMENT}",  # noqa: S608 - bound
+    PER_MINUTE: (
+        f"SELECT minute, category, event_name, events FROM {PER_MINUTE} WHERE {_OWN} AND minute < toStartOfMinute({MOMENT}) "  # noqa: S608
+        f"UNION ALL SELECT toStartOfMinute(timestamp) AS minute, category, event_name, toInt64(uniqExact(event_id)) AS events FROM {EVENTS} "
+        f"WHERE {_OWN} AND timestamp >= toStartOfMinute({MOMENT}) AND timestamp <= {MOMENT} GROUP BY minute, category, event_name"
+    ),
+}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _KINDS: Final = re.compile(
     r"(?:String|U?Int(?:8|16|32|64)|Float(?:32|64)|Date|DateTime(?:64(?:\(\d\))?)?|Bool|"
@@ -161,11 +170,8 @@ def _replace(table: exp.Table, *, past: bool) -> None:
     from sqlglot import exp  # noqa: PLC0415
 
     columns = ", ".join(_TABLES[table.name])
-    earlier = f" AND {_TIMES[table.name]} <= {MOMENT}" if past else ""
-    own = _sqlglot().parse_one(
-        f"SELECT {columns} FROM {table.name} WHERE tenant_id = {{{_TENANT}: String}}{earlier}",  # noqa: S608 - bound
-        dialect="clickhouse",
-    )
+    part = _BEFORE[table.name] if past else f"SELECT {columns} FROM {table.name} WHERE {_OWN}"  # noqa: S608 - bound
+    own = _sqlglot().parse_one(part, dialect="clickhouse")
     alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
     kept = {key: value for key, value in table.args.items() if key == "joins" and value}
     table.replace(exp.Subquery(this=own, alias=alias, **kept))
