@@ -134,12 +134,21 @@ class Attack:
         }
 
 
-def become_ordinary(uid: int, home: str) -> None:
+def mask_proc() -> None:
+    """Cover a file of /proc as containers do: the kernel then refuses an ordinary user a /proc of its own."""
+    from dotmac_isp.plugins.core.hosting.jail import _kernel
+
+    _kernel.bind("/dev/null", "/proc/timer_list")
+
+
+def become_ordinary(uid: int, home: str, *without: str) -> None:
     """Lay a readable copy of the way to the interpreter over folders that only root may enter, then change the user."""
     from dotmac_isp.plugins.core.hosting.jail import _kernel
 
     _kernel.unshare("mount")
     _kernel.mount("none", "/", flags=_kernel.MS_REC | _kernel.MS_PRIVATE)
+    if "a whole proc" in without:
+        mask_proc()
     for folder in [path for path, _, _ in os.walk(home)]:
         os.chown(folder, uid, uid)
     stash = Path(home, "stash")
@@ -160,7 +169,7 @@ def become_ordinary(uid: int, home: str) -> None:
 def main() -> None:
     uid, home, fd = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     if os.getuid() != uid:
-        become_ordinary(uid, home)
+        become_ordinary(uid, home, *sys.argv[4:])
         # A process that changed its user may not look at itself; a new program may.
         os.set_inheritable(fd, True)
         os.execv(sys.executable, [sys.executable, *sys.argv])

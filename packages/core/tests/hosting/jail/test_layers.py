@@ -52,6 +52,31 @@ def test_without_namespaces_landlock_and_the_filter_hold(lacking: Callable[..., 
     assert host.attack_online("fetch", "aiohttp", f"http://vendor.example:{web}/x", **listed(web))["result"] == "x"
 
 
+def test_a_view_that_cannot_be_entered_leaves_landlock_and_the_filter(lacking: Callable[..., Attackable]) -> None:
+    host = lacking("view")
+    told = host.attack("nothing")
+    assert not told["child"]["view"]
+    assert "not on this machine" in told["child"]["problems"]["view"]
+    assert strengths(told)["files"] == strengths(told)["network"] == strengths(told)["syscalls"] == "enforced"
+    assert host.attack("own_data")["result"] == host.attack("own_tmp")["result"] == "mine"
+    secret = str(host.home / "data" / "tenant_2" / "secret")
+    assert refusals(host.attack("look_around", secret, "/etc/shadow", "/proc/1/environ")["result"]) == {"EACCES"}
+
+
+def test_in_a_container_that_masks_proc_an_instance_has_a_root_of_its_own_without_proc(
+    lacking: Callable[..., Attackable], web: int
+) -> None:
+    host = lacking("a whole proc")
+    told = host.attack("nothing")
+    assert told["child"]["view"]
+    assert strengths(told)["files"] == "enforced"
+    if host.readiness.namespaces[0] == "user":
+        assert "own /proc" in told["child"]["problems"]
+        assert refusals(host.attack("look_around", "/proc/1/environ", "/proc/self/environ")["result"]) == {"ENOENT"}
+    assert host.attack("own_data")["result"] == host.attack("own_tmp")["result"] == "mine"
+    assert host.attack_online("fetch", "aiohttp", f"http://vendor.example:{web}/x", **listed(web))["result"] == "x"
+
+
 def test_without_landlock_connections_are_relayed_and_go_nowhere_else(
     lacking: Callable[..., Attackable], web: int
 ) -> None:

@@ -1,6 +1,6 @@
 """A small zygote for the tests: prepares, then forks a jailed child for each request and lets it try one attack.
 
-Run as `python zygote.py FD HOME [LACKING...]`; LACKING of "preparation", "namespaces", "landlock", "seccomp". FD is a Unix seqpacket socket; a request is a plan, the name of an attack in `attacks.py`
+Run as `python zygote.py FD HOME [LACKING...]`; LACKING of "preparation", "namespaces", "view", "landlock", "seccomp". FD is a Unix seqpacket socket; a request is a plan, the name of an attack in `attacks.py`
 and its arguments, together with the child's end of a stream socket and, if the attack wants it, one for egress.
 """
 
@@ -23,7 +23,7 @@ import attacks
 import clients
 
 from dotmac_isp.plugins.core.hosting import jail
-from dotmac_isp.plugins.core.hosting.jail import _kernel, _landlock, _seccomp
+from dotmac_isp.plugins.core.hosting.jail import _kernel, _landlock, _seccomp, _view
 
 LARGEST = 1 << 16
 
@@ -77,6 +77,8 @@ def lacking(what: list[str]) -> None:
 
     if "namespaces" in what:
         _kernel.unshare = refused
+    if "view" in what:
+        _view.enter_view = refused
     if "landlock" in what:
         _landlock.landlock_abi = lambda: 0
     if "seccomp" in what:

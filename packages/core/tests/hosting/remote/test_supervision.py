@@ -13,7 +13,7 @@ import pytest
 
 from dotmac_isp.plugins.core import PluginState, hookimpl
 from dotmac_isp.plugins.core.errors import PluginError, ProcessEndedError, ReloadError
-from dotmac_isp.plugins.core.hosting.remote import Zygote
+from dotmac_isp.plugins.core.hosting.remote import Zygote, _cells
 from dotmac_isp.plugins.core.model import FailureKind
 
 if TYPE_CHECKING:
@@ -269,3 +269,19 @@ async def test_instances_that_end_together_again_and_again_come_back_as_themselv
             )
         for tenant in tenants:
             assert await victim.get("victim", tenant_id=tenant).identity() == [tenant, f"word of {tenant}"]
+
+
+async def test_a_process_that_cannot_even_begin_tells_the_log_why(
+    guard: PluginManager, jailed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jailed("victim", VICTIM, module=SETTINGS, manifest=MANIFEST)
+
+    async def nonsense(self: Any, line: Any) -> Any:
+        return {**(await honest(self, line)), "label": ["no", "text"]}
+
+    honest = _cells.JailCell.open
+    monkeypatch.setattr(_cells.JailCell, "open", nonsense)
+    with pytest.raises(PluginError, match="ended by itself with exit code 70"):
+        await guard.load("victim", tenant_id="t1")
+    assert "its process could not begin: " in caplog.text
+    assert "label" in caplog.text

@@ -224,7 +224,7 @@ def _control_group_remedy() -> str:
     if elsewhere := _elsewhere():
         return elsewhere
     if in_container():
-        return "start the container with a writable control group tree of its own (docs/operators.md, 'Isolation in a container')"
+        return "start the container with a writable control group tree of its own (docs/operators.md, 'Isolation: getting what is missing')"
     if os.geteuid():
         return "run the host as a systemd service, also of a user, with `Delegate=yes`"
     return "run the host as a systemd service with `Delegate=yes`, or mount the control groups"

@@ -79,14 +79,18 @@ class _Descent:
                 attempt(self.problems, "own network namespace", lambda: _kernel.unshare("net", "ipc"))
 
     def files(self) -> None:
-        view = prepared.readiness.view
-        if view:
-            _view.enter_view(self.plan, _view.view_dir(self.plan.home), proc=prepared.first_process)
+        view = prepared.readiness.view and attempt(self.problems, "view", self._enter_view)
         self.facts["view"] = view
         self.facts["tmp_dir"] = "/tmp" if view else str(Path(self.plan.cell_dir, "tmp"))  # noqa: S108 - the private one
         self.facts["relay_dir"] = _view.RELAY_DIR if view else ""
         os.environ["TMPDIR"] = self.facts["tmp_dir"]
         tempfile.tempdir = None
+
+    def _enter_view(self) -> None:
+        at = _view.view_dir(self.plan.home)
+        if prepared.first_process:
+            attempt(self.problems, "own /proc", lambda: _view.show_own_processes(at))
+        _view.enter_view(self.plan, at)
 
     def user(self) -> None:
         """Become a user of its own: one that nobody else is, or one counted on its own in a user namespace."""

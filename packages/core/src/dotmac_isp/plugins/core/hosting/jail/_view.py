@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._plan import JailPlan
 
-__all__ = ["DEVICES", "RELAY_DIR", "build_view", "enter_view", "readable_paths", "view_dir"]
+__all__ = ["DEVICES", "RELAY_DIR", "build_view", "enter_view", "readable_paths", "show_own_processes", "view_dir"]
 
 #: What programs on Linux read; those that a machine lacks are left out. No name service, no users, no host's own /etc.
 SYSTEM: Final = (
@@ -117,8 +117,11 @@ def _place_for(path: str, at: str) -> None:
         place.touch()
 
 
-def enter_view(plan: JailPlan, at: str, *, proc: bool) -> None:
-    """Complete this process's copy of the view with what is its own, and make it the root."""
+def enter_view(plan: JailPlan, at: str) -> None:
+    """Complete this process's copy of the view with what is its own, and make it the root.
+
+    Its `/proc` is whatever was mounted there before; see `show_own_processes`.
+    """
     _kernel.tmpfs(at + "/tmp", size=TMP_SIZE, mode="1777")  # noqa: S108 - the private one
     _kernel.tmpfs(at + "/run", size=1 << 16, files=64)
     _hide_home(plan, at)
@@ -131,13 +134,15 @@ def enter_view(plan: JailPlan, at: str, *, proc: bool) -> None:
         Path(at + RELAY_DIR).mkdir()
         _kernel.bind(relay, at + RELAY_DIR)
         _kernel.make_read_only(at + RELAY_DIR)
-    if proc:
-        _kernel.mount(
-            "proc", at + "/proc", "proc", _kernel.MS_NOSUID | _kernel.MS_NODEV | _kernel.MS_NOEXEC, "subset=pid"
-        )
     for place in (at, at + "/run", *([at + plan.home] if plan.home else [])):
         _kernel.make_read_only(place, below=False)
     _kernel.pivot_into(at)
+
+
+def show_own_processes(at: str) -> None:
+    """Give the view a `/proc` of the processes of this namespace. In a container whose own `/proc` is masked only root may do so."""
+    flags = _kernel.MS_NOSUID | _kernel.MS_NODEV | _kernel.MS_NOEXEC
+    _kernel.mount("proc", at + "/proc", "proc", flags, "subset=pid")
 
 
 def _hide_home(plan: JailPlan, at: str) -> None:

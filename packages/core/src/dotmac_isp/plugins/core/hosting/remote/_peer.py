@@ -21,13 +21,13 @@ from ._link import FrameError, framed
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..._scope import CallScope
     from .._fence import Fence, Running
     from ._link import Link
 
-__all__ = ["Doors", "Peer", "RemoteStream"]
+__all__ = ["Doors", "Peer", "RemoteStream", "told_event"]
 
 _LOG: Final = logging.getLogger("dotmac.hosting")
 _CALL, _ANSWER, _FAILURE, _CANCEL, _EVENT, _OPEN, _MORE, _ITEM, _END = range(1, 10)
@@ -49,6 +49,15 @@ class Doors(Protocol):
 
     def event(self, name: str, arguments: list[Any]) -> None:
         """Something that wants no answer. Must not raise."""
+
+
+def told_event(name: str, *arguments: Any) -> bytes:
+    """An event as it goes over the line, for who cannot have a `Peer`."""
+    return framed(encode_packed(_event(name, arguments)))
+
+
+def _event(name: str, arguments: Sequence[Any]) -> list[Any]:
+    return [_EVENT, name, pack(list(arguments))]
 
 
 class Peer:
@@ -140,7 +149,7 @@ class Peer:
     def event(self, name: str, *arguments: Any) -> None:
         """Tell the other side something."""
         if self._gone is None and self.link.open:
-            self._send([_EVENT, name, pack(list(arguments))])
+            self._send(_event(name, arguments))
 
     def fail_all(self, error: BaseException) -> None:
         """The other side is gone: whoever waits for it gets this, and so does whoever asks from now on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import select
 import signal
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from .._told import told
 from . import _child, _confine
 from ._codec import decode, encode
 from ._identity import Identity
+from ._peer import told_event
 from ._rehearsal import rehearse
 
 if TYPE_CHECKING:
@@ -111,6 +114,7 @@ class _Zygote:
             os.close(descriptor)
 
     def _become(self, order: dict[str, Any], descriptors: list[int]) -> NoReturn:
+        calls: socket.socket | None = None
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -124,8 +128,9 @@ class _Zygote:
             _child.run_instance(identity, (calls, questions), confinement)
         except EOFError:
             os._exit(0)  # the host gave up before it was time
-        except BaseException:  # noqa: BLE001 - nothing of the zygote may go on in the child
+        except BaseException as error:  # noqa: BLE001 - nothing of the zygote may go on in the child
             sys.excepthook(*sys.exc_info())
+            _say_why(calls, error)
         finally:
             os._exit(FAILED)
 
@@ -136,6 +141,14 @@ class _Zygote:
         for pid, status in _ended():
             self._children.discard(pid)
             self._say({"ended": pid, "status": status})
+
+
+def _say_why(calls: socket.socket | None, error: BaseException) -> None:
+    """Tell the host's log why there is no instance: all else that it sees is the exit code."""
+    text = f"its process could not begin: {type(error).__name__}: {told(error)}"
+    if calls is not None:
+        with contextlib.suppress(OSError):
+            calls.sendall(told_event("log", logging.ERROR, "dotmac.hosting", text, ["", ""], {}))
 
 
 def _message(sock: socket.socket) -> bytes:
