@@ -256,6 +256,7 @@ MOUNTED = """\
 36 25 0:31 /docker/abc /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
 37 25 0:32 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 38 25 0:33 / /proc rw,relatime - proc proc rw
+39 25 0:32 /../.. /host/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate
 """
 OWN = "9:memory:/system.slice/x\n8:cpu,cpuacct:/\n7:pids:/docker/abc/inner\n0::/user.slice\n"
 
@@ -301,6 +302,16 @@ def test_in_a_group_that_systemd_gave_away_whoever_started_the_host_moves_too(tm
         os.setxattr(tree.own, "user.delegate", b"1")
     except OSError as error:
         pytest.skip(f"no extended attributes here: {error}")
+    assert _cgroups.unified(tree.own) is not None
+    assert (tree.own / _cgroups.HOST_LEAF / "cgroup.procs").read_text() == "1"
+
+
+def test_the_first_process_of_a_container_moves_into_the_leaf_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(tmp_path)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    (tree.own / "cgroup.procs").write_text("0\n1\n")
     assert _cgroups.unified(tree.own) is not None
     assert (tree.own / _cgroups.HOST_LEAF / "cgroup.procs").read_text() == "1"
 

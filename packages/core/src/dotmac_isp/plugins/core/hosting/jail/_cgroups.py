@@ -43,6 +43,8 @@ def hierarchies_from(mountinfo: str, own: str) -> list[Hierarchy]:
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.partition(" ")
+        if fields.split()[ROOT_FIELD].startswith("/.."):
+            continue  # mounted from above our own namespace: where in it we are is not told, and nothing moves there
         if kind == "cgroup2":
             found.append(_hierarchy(fields.split(), 2, (), places.get("", "/")))
         elif kind == "cgroup":
@@ -101,27 +103,29 @@ def _delegated(place: Path) -> bool:
 def _move_into_leaf(own: Path) -> None:
     """Move this process and its descendants below *own*; strangers there stay, and with them the group stays whole.
 
-    In a group that systemd gave us to divide nobody is a stranger: a script that started the host is moved with it.
+    In a group that systemd gave us to divide, and in a container's outermost one, nobody is a stranger: a script that started
+    the host is moved with it.
     """
-    leaf, all_ours = own / HOST_LEAF, _delegated(own)
+    leaf, all_ours = own / HOST_LEAF, _delegated(own) or own.is_mount()
     with contextlib.suppress(OSError):
         leaf.mkdir(exist_ok=True)
     for pid in _words(own / "cgroup.procs"):
-        if all_ours or _descends_from_us(int(pid)):
+        # "0" is a process that cannot be seen from here.
+        if pid != "0" and (all_ours or _descends_from_us(int(pid))):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 (leaf / "cgroup.procs").write_text(pid)
 
 
 def _descends_from_us(pid: int) -> bool:
-    while pid > 1:
-        if pid == os.getpid():
-            return True
+    while pid != os.getpid():
+        if pid <= 1:
+            return False
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return False
         pid = int(stat.rpartition(")")[2].split()[1])
-    return False
+    return True
 
 
 def _words(path: Path) -> list[str]:
