@@ -53,18 +53,13 @@ class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
 
 #: Shows the shapes of properties: digits as 0, an exponent as e, what opens a level as {; lines stay lines.
-_SHAPE: Final = bytes(
-    ord("0")
-    if byte in b"0123456789"
-    else ord("e")
-    if byte in b"eE"
-    else ord("{")
-    if byte in b"{["
-    else ord(" ")
-    if byte != ord("\n")
-    else byte
-    for byte in range(256)
-)
+_SHAPES: Final = {
+    **dict.fromkeys(b"0123456789", ord("0")),
+    **dict.fromkeys(b"eE", ord("e")),
+    **dict.fromkeys(b"{[", ord("{")),
+    ord("\n"): ord("\n"),
+}
+_SHAPE: Final = bytes(_SHAPES.get(byte, ord(" ")) for byte in range(256))
 #: A number of such a shape may be larger than any that there is.
 _LARGE: Final = b"0e000"
 _DECODER: Final = msgspec.json.Decoder(list[WireEvent])
@@ -80,6 +75,8 @@ def wire_events(body: bytes) -> list[WireEvent] | None:
         events = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if not events:
+        return events
     # All events at once, since a look at each would cost as much as their decoding.
     if not (_are_times([event.timestamp for event in events]) and _are_simple([event.properties for event in events])):
         return None
@@ -120,7 +117,7 @@ def _are_simple(properties: list[msgspec.Raw]) -> bool:
     """Whether all are objects without anything that has to be looked at: escapes, vast numbers, many levels, or too much of it."""
     lines = b"\n".join(properties)
     if not lines.startswith(b"{") or lines.count(b"\n{") != len(properties) - 1:
-        return not properties
+        return False
     if len(lines) > MAX_PROPERTIES_BYTES and max(map(len, lines.split(b"\n"))) > MAX_PROPERTIES_BYTES:
         return False
     shapes = lines.translate(_SHAPE, b"+")
@@ -137,7 +134,7 @@ def _are_times(texts: list[str]) -> bool:
     digits = millis[1::_MILLIS_TEXT] + millis[2::_MILLIS_TEXT] + millis[3::_MILLIS_TEXT]
     marks = millis[::_MILLIS_TEXT] + millis[4::_MILLIS_TEXT]
     if marks != "." * len(texts) + "Z" * len(texts) or not (digits.isascii() and digits.isdigit()):
-        return not texts
+        return False
     return all(_is_second(text) for text in {text[:_SECOND_TEXT] for text in texts})
 
 
