@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ async def _serve(data: Path) -> None:
     async with Collector(CollectorConfig(data_dir=data, port=0, database=NOWHERE)) as collector:
         collector.meta.admit("bench", "bench-key", "operator")
         collector.sharing.ready.set()  # its server is not there, so it would wait for what other collectors know
+        gc.collect()  # as `main` does
+        gc.freeze()
         print(collector.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

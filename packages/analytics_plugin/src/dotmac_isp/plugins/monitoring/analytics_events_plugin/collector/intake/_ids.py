@@ -40,12 +40,14 @@ def key_of(tenant: str, event_id: str) -> bytes:
 
 
 class EventIds:
-    """Use from one thread at a time."""
+    """Use from one thread at a time, but for `checkpoint`."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        # Whose commit makes the log long enough would wait for all of it to be flushed; see `checkpoint`.
+        self._db.execute("PRAGMA wal_autocheckpoint = 0")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.execute("CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID")
         self._db.execute("CREATE TABLE IF NOT EXISTS days (day INTEGER PRIMARY KEY)")
@@ -56,6 +58,7 @@ class EventIds:
         #: Every record of the spool up to this one has its identifiers here.
         self.covered: int = row[0] if row else 0
         self._day = -1
+        self._beside = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -117,9 +120,14 @@ class EventIds:
             self._db.execute("DELETE FROM ids WHERE day <= ?", row)
             self._db.execute("DELETE FROM days WHERE day <= ?", row)
 
+    def checkpoint(self) -> None:
+        """Move what was noted from SQLite's log into the table, while others are noted. From a thread of its own; takes milliseconds."""
+        self._beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def make_durable(self) -> None:
         """Flush to the disk; after this the spool may drop what is covered."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
+        self._beside.close()
         self._db.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "Taken"]
 
 _DAY: Final = 86400
+#: How often identifiers leave SQLite's log while events come, seconds.
+_CHECKPOINT: Final = 1.0
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -59,6 +62,8 @@ class Intake:
         self._on_new = on_new
         self._commits: GroupCommit[_Request, Taken] = GroupCommit(self._commit)
         self._tidied = 0
+        self._checkpointed = 0.0
+        self._checkpoint: asyncio.Task[None] | None = None
 
     async def recover(self) -> None:
         """After a crash: identifiers of records that reached the spool but not the filter."""
@@ -80,7 +85,15 @@ class Intake:
         taken = await self._commits.submit(_Request(tenant, events))
         if taken.accepted:
             self._on_new()
+            self._checkpoint_in_time()
         return taken
+
+    def _checkpoint_in_time(self) -> None:
+        now = time.monotonic()
+        if now - self._checkpointed < _CHECKPOINT or (self._checkpoint is not None and not self._checkpoint.done()):
+            return
+        self._checkpointed = now
+        self._checkpoint = asyncio.create_task(asyncio.to_thread(self._ids.checkpoint), name="analytics checkpoint")
 
     def _commit(self, requests: list[_Request]) -> list[Taken | BaseException]:
         if self._ids.covered < self.log.last_seq:
@@ -127,6 +140,8 @@ class Intake:
 
     async def close(self) -> None:
         await self._commits.close()
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
         self._ids.close()
         self.log.close()
 
