@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -56,13 +57,33 @@ async def follow_code(administration: Administration) -> None:
         if not folders:
             await asyncio.sleep(1)
             continue
-        _LOG.info("watching %s", ", ".join(folders))
+        before, watching = await asyncio.to_thread(_states, folders), False
         async for changes in awatch(*folders, step=100, rust_timeout=1000, yield_on_timeout=True):
-            edited = plugins_of((path for _, path in changes), plugins)
+            paths = [path for _, path in changes]
+            if not watching:
+                watching = True
+                _LOG.info("watching %s", ", ".join(folders))
+                # What was edited before the watch was in place is told by nobody else.
+                paths += await asyncio.to_thread(_edited_since, before, folders)
+            edited = plugins_of(paths, plugins)
             if edited:
                 await _reload(administration, edited)
             if administration.manager.discovery.plugins.keys() != plugins.keys():
                 break  # others were installed: watch them as well
+
+
+def _states(folders: Iterable[str]) -> dict[str, int]:
+    """When each file was written last."""
+    found = {}
+    for folder in folders:
+        for path in Path(folder).rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(path)] = path.stat().st_mtime_ns
+    return found
+
+
+def _edited_since(before: Mapping[str, int], folders: Iterable[str]) -> list[str]:
+    return [path for path, written in _states(folders).items() if before.get(path) != written]
 
 
 async def _follow(administration: Administration) -> list[InstallChange]:
