@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -186,5 +187,7 @@ async def test_a_restart_of_voltha_in_the_middle_of_a_thousand_services_loses_no
     job = await field.begin(1000)
     await field.simulator.restart_core()
     await field.agrees(job, 1000)
-    assert "is not as it should be: 4 of its 4 flows not in VOLTHA" in caplog.text
+    assert re.search(
+        r"is not as it should be: \d of its 4 flows not in VOLTHA|VOLTHA took back \d of its flows", caplog.text
+    )
     assert f"bulk {job['job']}: 1000 done" in caplog.text
