@@ -240,6 +240,18 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def machine(session: nox.Session) -> None:
+    """The jail in an emulated Debian with control groups of version 2; see tests/machines/machine.py for what it needs."""
+    site = session.create_tmp()
+    session.run(
+        *("uv", "pip", "install", "--quiet", "--target", site, "--python-version", "3.11", *CONSTRAINTS),
+        *("./packages/core[jail]", "--group", "packages/core/pyproject.toml:test"),
+        external=True,
+    )
+    session.run("python", "tests/machines/machine.py", site, *session.posargs)
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """A simulated fibre network, two tenants, events, a report and a dashboard: the product at work."""
     install_everything(session, *root_group("demo"), tests=False)
